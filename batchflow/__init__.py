@@ -1,0 +1,81 @@
+"""Batch jobs on Kubernetes: Cortex's Batch APIs, compiled through Hera into Argo Workflows, and runnable unchanged on a laptop.
+
+    import batchflow
+    job = batchflow.submit("job.yaml", engine="local")
+    print(job.wait().status)
+
+The services behind these functions are imported when first used, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchflow.errors import BatchflowError, Conflict, HandlerDown, InvalidInput, NotFound, Unreachable
+
+if TYPE_CHECKING:  # for annotations only: at run time these modules would triple the start-up time
+    from hera.workflows import Workflow
+
+    from batchflow.client import Client, Job
+    from batchflow.settings import Settings
+    from batchflow.spec.model import Submission
+
+__all__ = [
+    "BatchflowError",
+    "Conflict",
+    "HandlerDown",
+    "InvalidInput",
+    "NotFound",
+    "Unreachable",
+    "compile",
+    "get",
+    "load",
+    "submit",
+]
+__version__ = "0.1.0"
+
+
+def load(path: str | Path, **overrides: Any) -> Submission:
+    """Read and check a job.yaml (or .json). `overrides` replace its fields, such as `workers=4`. Raises InvalidInput."""
+    from batchflow.spec.submission import load_submission
+
+    return load_submission(Path(path), overrides=overrides)
+
+
+def compile(submission: Submission, *, job_id: str = "0" * 16, settings: Settings | None = None) -> Workflow:
+    """The Argo Workflow that a cluster would get. Pure but for reading the api's own files: same input, same bytes."""
+    from batchflow.client import Client
+    from batchflow.compiler import compile_job
+    from batchflow.records import JobRef
+
+    chosen = _settings(None, settings)
+    api = Client(chosen).plan(submission).api
+    return compile_job(submission, api, JobRef(api.name, job_id), chosen)
+
+
+def submit(
+    submission: Submission | str | Path, *, engine: str | None = None, job_id: str | None = None, settings: Settings | None = None
+) -> Job:
+    """Start a job on `engine` ("argo" or "local"; default: BATCHFLOW_ENGINE, else argo) and return at once."""
+    chosen = load(submission) if isinstance(submission, str | Path) else submission
+    return _client(engine, settings).submit(chosen, job_id=job_id)
+
+
+def get(api: str, job_id: str, *, engine: str | None = None, settings: Settings | None = None) -> Job:
+    """A submitted job. Raises NotFound."""
+    return _client(engine, settings).get(api, job_id)
+
+
+def _client(engine: str | None, settings: Settings | None) -> Client:
+    from batchflow.client import Client
+
+    return Client(_settings(engine, settings))
+
+
+def _settings(engine: str | None, settings: Settings | None) -> Settings:
+    from batchflow.settings import Settings
+
+    chosen = settings or Settings.from_env(local=engine == "local")
+    return replace(chosen, engine=engine) if engine else chosen

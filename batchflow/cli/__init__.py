@@ -1,0 +1,1 @@
+"""Commands for people (main.py) and the commands that pods run (steps.py)."""

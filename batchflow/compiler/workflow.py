@@ -1,0 +1,135 @@
+"""The workflow around the pods: steps, retries, deadline, titles and labels (the drawing in DESIGN.md section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from hera.workflows import Workflow, models
+
+from batchflow import contract
+from batchflow.compiler.pods import Pods
+from batchflow.errors import InvalidInput
+from batchflow.records import JobRef
+from batchflow.settings import Settings
+from batchflow.spec.model import Api, ItemList, Submission
+
+__all__ = ["compile_job"]
+
+# SQS keeps a message at most 14 days; a job ends a day before its batches would vanish. Quota "message retention":
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+LONGEST_JOB_S: Final = 13 * 24 * 3600
+KEEP_WORKFLOW_S: Final = 7 * 24 * 3600
+KEEP_PODS: Final = "600s"
+
+WORKER_TRIES: Final = 15
+STEP_TRIES: Final = 5
+EXECUTOR_ACCOUNT: Final = "batchflow-executor"
+
+
+def compile_job(submission: Submission, api: Api, job: JobRef, settings: Settings) -> Workflow:
+    """The job as an Argo Workflow; nothing outside the arguments is read.
+
+    Raises InvalidInput for an api that can't be expressed, above all for `{{` in a text that would pass through Argo.
+    """
+    _refuse_templating(api)
+    pods = Pods(api, job, settings)
+    return Workflow(
+        name=job.workflow,
+        namespace=settings.namespace,
+        labels=_labels(job),
+        annotations=_annotations(submission, job),
+        entrypoint=contract.ENTRYPOINT,
+        on_exit=contract.STEP_CLEANUP,
+        active_deadline_seconds=submission.timeout_s or LONGEST_JOB_S,
+        automount_service_account_token=False,
+        executor=models.ExecutorConfig(service_account_name=EXECUTOR_ACCOUNT),
+        pod_gc=models.PodGC(strategy="OnWorkflowCompletion", delete_delay_duration=KEEP_PODS),
+        ttl_strategy=models.TTLStrategy(seconds_after_completion=KEEP_WORKFLOW_S),
+        pod_metadata=models.Metadata(labels=_labels(job)),
+        templates=[
+            _steps(),
+            pods.enqueue(_retry(STEP_TRIES)),
+            pods.work(_retry(WORKER_TRIES)),
+            pods.finalize(_retry(STEP_TRIES)),
+            pods.cleanup(_retry(STEP_TRIES)),
+        ],
+    )
+
+
+def _steps() -> models.Template:
+    """Enqueue, then as many workers as there are batches for, then finalize whatever became of the workers."""
+    workers = f"{{{{steps.{contract.STEP_ENQUEUE}.outputs.parameters.{contract.OUTPUT_WORKERS}}}}}"
+    groups = [
+        models.WorkflowStep(name=contract.STEP_ENQUEUE, template=contract.STEP_ENQUEUE),
+        models.WorkflowStep(
+            name=contract.STEP_WORK,
+            template=contract.STEP_WORK,
+            with_sequence=models.Sequence(count=models.IntOrString(workers)),
+            continue_on=models.ContinueOn(failed=True, error=True),
+        ),
+        models.WorkflowStep(name=contract.STEP_FINALIZE, template=contract.STEP_FINALIZE),
+    ]
+    return models.Template(name=contract.ENTRYPOINT, steps=[models.ParallelSteps(root=[step]) for step in groups])
+
+
+def _retry(limit: int) -> models.RetryStrategy:
+    """Everything is tried again but what can't get better (contract.NOT_RETRIED).
+
+    The pause is constant: `factor` would make the fifteenth try wait for hours, and Argo 3.6 knows no `cap`.
+    """
+    codes = ", ".join(f'"{code}"' for code in contract.NOT_RETRIED)
+    return models.RetryStrategy(
+        limit=models.IntOrString(str(limit)),
+        retry_policy="Always",
+        expression=f"lastRetry.exitCode not in [{codes}]",
+        backoff=models.Backoff(duration="2s", factor=models.IntOrString("1")),
+    )
+
+
+def _labels(job: JobRef) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/managed-by": "batchflow",
+        contract.LABEL_API: job.api,
+        contract.LABEL_JOB: job.job_id,
+        contract.LABEL_RUN: str(job.run),
+    }
+
+
+def _annotations(submission: Submission, job: JobRef) -> dict[str, str]:
+    """Markdown for Argo's UI. No text of the user's but the api's name, whose pattern is checked."""
+    source = submission.source
+    kind = {"ItemList": "item_list", "FilePathLister": "file_path_lister", "DelimitedFiles": "delimited_files"}[type(source).__name__]
+    size = f"{len(source.items)} items" if isinstance(source, ItemList) else f"{len(source.s3_paths)} paths"
+    again = f" (run {job.run})" if job.run > 1 else ""
+    return {
+        "workflows.argoproj.io/title": f"**{job.api}** job `{job.job_id}`{again}",
+        "workflows.argoproj.io/description": (
+            f"{kind}, {size}, batches of {source.batch_size}, up to {submission.workers} workers. "
+            f"Status: `batchflow get {job.api} {job.job_id}`; logs: `batchflow logs {job.api} {job.job_id}`"
+        ),
+    }
+
+
+def _refuse_templating(api: Api) -> None:
+    """Argo executes `{{=…}}` and there is no escape for it; `config` is left out because it goes through the store."""
+    for place, text in _texts(api.raw, ""):
+        if "{{" in text:
+            raise InvalidInput(
+                f'"{text}" contains "{{{{", which Argo would expand',
+                where=f"{api.name} (BatchAPI): {place}",
+                hint="pass such a text through the job's config, or write it in the image",
+            )
+
+
+def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield place or "the entry", str(key)
+            if key != "config":
+                yield from _texts(inner, f"{place}: {key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            yield from _texts(inner, f"{place}: {i}")

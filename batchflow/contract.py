@@ -1,0 +1,75 @@
+"""Names that compiler, engines and steps share. Changing one changes what an already compiled workflow means."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Steps: `batchflow step NAME`, and the templates and nodes named after them.
+STEP_PREPARE: Final = "prepare"
+STEP_ENQUEUE: Final = "enqueue"
+STEP_WORK: Final = "work"
+STEP_FINALIZE: Final = "finalize"
+STEP_CLEANUP: Final = "cleanup"
+ENTRYPOINT: Final = "job"
+
+# The enqueuer's output parameter: how many workers to start, min(workers, batches).
+OUTPUT_WORKERS: Final = "workers"
+
+# Containers of a worker pod: Argo's main is the dequeuer; a Handler class runs in `handler`.
+CONTAINER_MAIN: Final = "main"
+CONTAINER_HANDLER: Final = "handler"
+
+LABEL_API: Final = "batchflow/api"
+LABEL_JOB: Final = "batchflow/job"
+LABEL_RUN: Final = "batchflow/run"
+
+# Exit codes of steps (sysexits.h where there is one). The first three are not retried: see `NOT_RETRIED`.
+EXIT_OK: Final = 0
+EXIT_BAD_INPUT: Final = 64
+EXIT_HANDLER_DOWN: Final = 69
+EXIT_HOOK_FAILED: Final = 70
+EXIT_TRY_AGAIN: Final = 75
+EXIT_TERMINATED: Final = 143
+NOT_RETRIED: Final = (EXIT_BAD_INPUT, EXIT_HANDLER_DOWN, EXIT_HOOK_FAILED)
+
+# Which job a step belongs to.
+ENV_API: Final = "BATCHFLOW_API"
+ENV_JOB: Final = "BATCHFLOW_JOB"
+ENV_RUN: Final = "BATCHFLOW_RUN"
+ENV_POD: Final = "BATCHFLOW_POD"  # the pod's name: unique to each try of a worker
+ENV_TRY: Final = "BATCHFLOW_TRY"  # 0 for the first try of a step, then 1, 2, …
+ENV_GRACE: Final = "BATCHFLOW_GRACE_S"  # seconds between SIGTERM and SIGKILL
+
+# Where things are in a pod. Containers read these variables; the local engine gives them other values.
+POD_ROOTS: Final = ("/mnt", "/cortex", "/tmp/batchflow")
+ENV_MNT: Final = "BATCHFLOW_MNT_DIR"
+ENV_OUTPUTS: Final = "BATCHFLOW_OUTPUT_DIR"
+ENV_RUNTIME: Final = "BATCHFLOW_RUNTIME_DIR"
+ENV_JOB_DOCUMENT: Final = "BATCHFLOW_JOB_JSON"
+ENV_PROJECT: Final = "CORTEX_PROJECT_DIR"
+ENV_API_SPEC: Final = "CORTEX_API_SPEC"
+ENV_JOB_SPEC: Final = "CORTEX_JOB_SPEC"
+ENV_PORT: Final = "CORTEX_PORT"
+ENV_PYTHON_PATH: Final = "CORTEX_PYTHON_PATH"
+ENV_LOG_LEVEL: Final = "CORTEX_LOG_LEVEL"
+ENV_PROGRESS: Final = "ARGO_PROGRESS_FILE"
+MNT_DIR: Final = "/mnt"
+OUTPUT_DIR: Final = "/tmp/batchflow"
+RUNTIME_DIR: Final = "/mnt/.batchflow/runtime"  # holds the packages batchflow_runtime and cortex_internal
+VENV_DIR: Final = "/mnt/.batchflow/venvs"
+ENV_VENVS: Final = "BATCHFLOW_VENV_DIR"
+FAILURES_FILE: Final = ".batchflow/failures.jsonl"  # below /mnt: why a Handler did not start, a line each time
+PROJECT_DIR: Final = "/mnt/project"
+JOB_DOCUMENT: Final = "/cortex/spec/job.json"  # container generation
+JOB_SPEC: Final = "/mnt/spec/batch.json"  # handler generation: the same document
+API_SPEC: Final = "/mnt/spec/spec.json"
+
+# Headers of a batch request. The first is Cortex's; runtime and logs need the others.
+HEADER_JOB: Final = "X-Cortex-Job-ID"
+HEADER_BATCH_ID: Final = "X-Batchflow-Batch-Id"
+HEADER_BATCH_INDEX: Final = "X-Batchflow-Batch-Index"
+HEADER_ATTEMPT: Final = "X-Batchflow-Attempt"
+HOOK_PATH: Final = "/on-job-complete"
+HOOK_BODY: Final = b'{"message":"job_complete"}'
+
+DEFAULT_PORT: Final = 8080

@@ -1,0 +1,145 @@
+"""One batch, one POST: the HTTP client of a slot, and what became of the request."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import select
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from batchflow.dequeuer.readiness import HOST
+
+__all__ = ["Answer", "HandlerClient", "Result"]
+
+# Servers close idle connections after 2 s or more; a younger one is used again.
+MAX_IDLE_S: Final = 1.0
+# A server that had closed the connection says so at once; one that breaks it later had begun with the batch.
+STALE_S: Final = 1.0
+MAX_REASON_BYTES: Final = 1024
+_CHUNK_BYTES: Final = 65_536
+
+
+class Result(Enum):
+    """What became of a request. `REFUSED`: nobody listened, so nothing was tried."""
+
+    OK = "answered 200"
+    FAILED = "answered something else"
+    BROKEN = "connection broken"
+    TIMED_OUT = "no answer in time"
+    REFUSED = "connection refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`reason` is empty for OK; `seconds` is how long the handler had the request."""
+
+    result: Result
+    reason: str
+    seconds: float
+
+
+class HandlerClient:
+    """Posts to the handler over a connection that is kept alive; for one thread, but `abort` may come from another.
+
+    A redirect is not followed: like every status but 200 it is a failure. The answer's body is read to its end (a server may still be
+    at work while it streams one) and dropped.
+    """
+
+    def __init__(self, port: int, timeout_s: float) -> None:
+        self._connection = http.client.HTTPConnection(HOST, port)
+        self._timeout_s = timeout_s
+        self._socket: socket.socket | None = None
+        self._last_used = 0.0
+
+    def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send one request and wait for the whole answer, at most `timeout_s` in all."""
+        reused = self._usable()
+        answer, begun = self._post(path, headers, body)
+        if reused and not begun and answer.result is Result.BROKEN and answer.seconds < STALE_S:
+            # The server closed the kept connection just when we used it. Delivery is at least once, so it may get the batch again;
+            # if it is the batch that kills the server, this time it counts.
+            answer, _ = self._post(path, headers, body)
+        return answer
+
+    def abort(self) -> None:
+        """Break the request that is under way."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._socket = None
+
+    def _usable(self) -> bool:
+        """Whether the kept connection may be used again; closes it if not. Readable between requests means closed by the server."""
+        kept = self._connection.sock
+        if kept is None:
+            return False
+        if time.monotonic() - self._last_used < MAX_IDLE_S and not select.select([kept], [], [], 0)[0]:
+            return True
+        self.close()
+        return False
+
+    def _post(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Answer, bool]:
+        """The answer, and whether any of it had come before the connection broke."""
+        started = time.monotonic()
+        deadline = started + self._timeout_s
+        begun = False
+        try:
+            self._send(path, headers, body, deadline)
+            response = self._connection.getresponse()
+            begun = True
+            result, reason = self._read(response, deadline)
+        except ConnectionRefusedError as error:
+            result, reason = Result.REFUSED, str(error)
+        except TimeoutError:
+            result, reason = Result.TIMED_OUT, f"no answer within {self._timeout_s:g} s"
+        except (OSError, http.client.HTTPException) as error:
+            result, reason = Result.BROKEN, f"the connection broke: {error or type(error).__name__}"
+        if result in (Result.OK, Result.FAILED):
+            self._last_used = time.monotonic()
+        else:
+            self.close()
+        return Answer(result, reason, time.monotonic() - started), begun
+
+    def _send(self, path: str, headers: Mapping[str, str], body: bytes, deadline: float) -> None:
+        connection = self._connection
+        if connection.sock is None:
+            connection.timeout = _left_s(deadline)
+            connection.connect()
+            self._socket = connection.sock
+        connection.sock.settimeout(_left_s(deadline))
+        # A server that answers early (413, say) and closes breaks our sending, but its answer is there to be read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", path, body, dict(headers))
+
+    def _read(self, response: http.client.HTTPResponse, deadline: float) -> tuple[Result, str]:
+        """Read the answer to its end; the reason is its status and the first line of its body."""
+        head = b""
+        with response:
+            while chunk := self._chunk(response, deadline):
+                head += chunk[: MAX_REASON_BYTES - len(head)]
+            if response.length:  # read1 does not say so
+                raise http.client.IncompleteRead(b"", response.length)
+        if response.status == 200:
+            return Result.OK, ""
+        first = head.decode(errors="replace").strip().partition("\n")[0].strip()
+        return Result.FAILED, f"status {response.status}" + (f": {first}" if first else "")
+
+    def _chunk(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
+        if self._socket is not None:
+            self._socket.settimeout(_left_s(deadline))
+        return response.read1(_CHUNK_BYTES)
+
+
+def _left_s(deadline: float) -> float:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s

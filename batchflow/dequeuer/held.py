@@ -1,0 +1,91 @@
+"""The deliveries that this worker holds, from their receipt until they are deleted or given back, and the heartbeat that keeps them hidden."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from threading import Event, Lock
+
+from batchflow.errors import BatchflowError
+from batchflow.queues.protocol import MAX_ENTRIES, Delivery, Queue
+
+__all__ = ["Held"]
+
+log = logging.getLogger(__name__)
+
+
+class Held:
+    """Hides what is held from other workers: `visibility_s` from its receipt, then again and again.
+
+    A heartbeat that does not get through (SQS also refuses it 12 hours after the receipt) is repeated at the next one; should the delivery become visible meanwhile, the batch is
+    handled twice, and accounting counts it once.
+    """
+
+    def __init__(self, queue: Queue, *, visibility_s: int, heartbeat_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._queue = queue
+        self._visibility_s = visibility_s
+        # Whatever was set: a delivery must see two beats before it becomes visible.
+        self._heartbeat_s = min(heartbeat_s, visibility_s / 3)
+        self._clock = clock
+        self._hidden_at: dict[str, tuple[Delivery, float]] = {}  # by receipt
+        self._lock = Lock()
+        # Whoever extends has this one, so that giving back can't be undone by an extension that was under way.
+        self._extending = Lock()
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        now = self._clock()
+        with self._lock:
+            self._hidden_at.update((d.receipt, (d, now)) for d in deliveries)
+
+    def deleted(self, deliveries: Iterable[Delivery]) -> None:
+        with self._lock:
+            for delivery in deliveries:
+                self._hidden_at.pop(delivery.receipt, None)
+
+    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        """Make them visible to others at once, as far as they are still held; if the queue is out of reach, time will."""
+        with self._lock:
+            given = [d for d in deliveries if self._hidden_at.pop(d.receipt, None)]
+        if not given:
+            return
+        log.info("gives back", extra={"batches": len(given)})
+        try:
+            with self._extending:
+                self._queue.extend(given, 0)
+        except BatchflowError as error:
+            log.warning("could not give back, others will get them when their visibility ends", extra={"error": str(error)})
+
+    def give_back_all(self) -> None:
+        with self._lock:
+            rest = [delivery for delivery, _ in self._hidden_at.values()]
+        self.give_back(rest)
+
+    def beat(self, ended: Event) -> None:
+        """The heartbeat's thread: runs until `ended` is set."""
+        while not ended.wait(self._heartbeat_s):
+            self.extend_due()
+
+    def extend_due(self) -> None:
+        """Extend what has been hidden for half a beat or more; most deliveries are deleted before."""
+        now = self._clock()
+        with self._lock:
+            due = [d.receipt for d, hidden_at in self._hidden_at.values() if now - hidden_at >= self._heartbeat_s / 2]
+        # In small calls: one that fails does not keep the others from being extended, and giving back waits for one call at most.
+        for start in range(0, len(due), MAX_ENTRIES):
+            self._extend(due[start : start + MAX_ENTRIES])
+
+    def _extend(self, receipts: Sequence[str]) -> None:
+        with self._extending:
+            now = self._clock()
+            with self._lock:
+                held = [self._hidden_at[receipt][0] for receipt in receipts if receipt in self._hidden_at]
+            if not held:
+                return
+            try:
+                self._queue.extend(held, self._visibility_s)
+            except BatchflowError as error:
+                log.warning("could not extend the visibility", extra={"batches": len(held), "error": str(error)})
+                return
+            with self._lock:
+                self._hidden_at.update((d.receipt, (d, now)) for d in held if d.receipt in self._hidden_at)

@@ -1,0 +1,146 @@
+"""Whether the handler is ready: the api's readiness probes, run by the dequeuer itself, since Kubernetes starts it first.
+
+Cortex's rules (spec/cortex.md section 3): every container's readiness probe must pass; HTTP passes on 200 to 399; unless a
+`tcp_socket` probe asks the api's own port, a TCP probe of that port is added.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Lock
+from typing import Final
+
+import orjson
+
+from batchflow.errors import HandlerDown
+from batchflow.spec.model import Api, Probe
+
+__all__ = ["HOST", "Readiness", "probes_of"]
+
+log = logging.getLogger(__name__)
+
+HOST: Final = "127.0.0.1"
+# A Handler that failed to start that often in a row is given up, with its own words.
+MAX_FAILED_STARTS: Final = 3
+FIRST_PAUSE_S: Final = 0.05
+MAX_PAUSE_S: Final = 1.0
+
+
+def probes_of(api: Api, port: int) -> tuple[Probe, ...]:
+    """The probes that must pass. `port` is where the api's server really listens: on a laptop not where the api says."""
+    containers = api.pod.containers if api.pod else ()
+    named = [c.readiness_probe for c in containers if c.readiness_probe]
+    probes = [replace(p, port=port) if p.port == api.port else p for p in named]
+    if not any(p.kind == "tcp_socket" and p.port == port for p in probes):
+        probes.insert(0, Probe("tcp_socket", port=port))
+    return tuple(dict.fromkeys(probes))
+
+
+class Readiness:
+    """Waits for the handler. Used by several slots at once: one of them asks, the others wait for it.
+
+    Args:
+        probes: what must pass.
+        failures: the file in which the Handler runtime notes why it could not start, a JSON line {"reason", "time"} each time.
+        timeout_s: how long to wait (`start_timeout_s`).
+        waiting: told what is waited for; "" once the handler is ready.
+    """
+
+    def __init__(self, probes: tuple[Probe, ...], *, failures: Path, timeout_s: float, waiting: Callable[[str], None]) -> None:
+        self._probes = probes
+        self._failures = failures
+        self._timeout_s = timeout_s
+        self._waiting = waiting
+        self._known_failures = 0
+        self._one_at_a_time = Lock()
+
+    def wait(self, abandon: Event, since: float | None = None) -> bool:
+        """True once the handler is ready, False if `abandon` was set before.
+
+        Raises HandlerDown when it is not ready `timeout_s` after `since` (time.monotonic; None: now), or failed to start three times.
+        """
+        began = time.monotonic() if since is None else since
+        with self._one_at_a_time:
+            return self._wait(abandon, began)
+
+    def _wait(self, abandon: Event, began: float) -> bool:
+        passed = {probe: 0 for probe in self._probes}
+        pause_s, said = FIRST_PAUSE_S, ""
+        while not abandon.is_set():
+            failing = self._ask(passed, time.monotonic() - began)
+            if not failing:
+                self._known_failures = len(self._reasons())
+                self._waiting("")
+                return True
+            self._give_up_if_hopeless(failing, time.monotonic() - began)
+            if failing != said:
+                said = failing
+                self._waiting(f"waiting for the handler: {failing}")
+            abandon.wait(pause_s)
+            pause_s = min(pause_s * 1.5, MAX_PAUSE_S)
+        return False
+
+    def _ask(self, passed: dict[Probe, int], age_s: float) -> str:
+        """Ask each probe once more, count in `passed` how often in a row it passed; returns what is wrong, "" if nothing."""
+        wrong = ""
+        for probe in self._probes:
+            problem = "not yet asked" if age_s < probe.initial_delay_s else _problem(probe)
+            passed[probe] = 0 if problem else passed[probe] + 1
+            if not wrong and passed[probe] < max(probe.success_threshold, 1):
+                wrong = problem or f"port {probe.port} answered {passed[probe]} of {probe.success_threshold} times"
+        return wrong
+
+    def _give_up_if_hopeless(self, failing: str, waited_s: float) -> None:
+        reasons = self._reasons()
+        if len(reasons) - self._known_failures >= MAX_FAILED_STARTS:
+            raise HandlerDown(f"the handler failed to start {MAX_FAILED_STARTS} times: {reasons[-1]}", hint="see its log")
+        if waited_s < self._timeout_s:
+            return
+        if reasons[self._known_failures :]:
+            raise HandlerDown(f"the handler was not ready within {self._timeout_s:g} s: {reasons[-1]}", hint="see its log")
+        raise HandlerDown(
+            f"{failing} within {self._timeout_s:g} s",
+            hint="does the server listen on the port that CORTEX_PORT names? (start_timeout_s bounds the wait)",
+        )
+
+    def _reasons(self) -> list[str]:
+        """Why the Handler did not start, once for each time; a line that is still being written is left for the next look."""
+        try:
+            lines = self._failures.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return []
+        return [_reason(line) for line in lines if line.strip()]
+
+
+def _reason(line: bytes) -> str:
+    try:
+        return str(orjson.loads(line)["reason"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return line.decode(errors="replace")
+
+
+def _problem(probe: Probe) -> str:
+    """Run a probe once; "" if it passed."""
+    timeout_s = max(probe.timeout_s, 1)
+    where = f"{HOST}:{probe.port}"
+    try:
+        if probe.kind == "tcp_socket":
+            socket.create_connection((HOST, probe.port), timeout_s).close()
+            return ""
+        connection = http.client.HTTPConnection(HOST, probe.port, timeout=timeout_s)
+        try:
+            connection.request("GET", probe.path or "/")
+            status = connection.getresponse().status
+        finally:
+            connection.close()
+    except ConnectionRefusedError:
+        return f"nothing listened on {where}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{where} did not answer its readiness probe ({error or type(error).__name__})"
+    return "" if 200 <= status <= 399 else f"{where}{probe.path or '/'} answered its readiness probe with {status}"

@@ -1,0 +1,143 @@
+"""The receiver: the thread that fetches batches before the handler needs them, and decides when the worker leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from threading import Event
+from typing import Final, Protocol
+
+from batchflow.dequeuer.attempts import Batch, decode
+from batchflow.dequeuer.held import Held
+from batchflow.dequeuer.holding import Hand
+from batchflow.dequeuer.outcomes import Committer
+from batchflow.dequeuer.settling import Settling
+from batchflow.queues.protocol import MAX_ENTRIES, Delivery, Depth, Queue
+from batchflow.records import JobRef
+from batchflow.retry import Retry
+from batchflow.status.accounting import Accounting
+
+__all__ = ["FinalizeLeaves", "Leaving", "Receiver", "WorkerLeaves"]
+
+POLL_S: Final = 1.0
+EMPTY_POLLS: Final = 2
+_PAUSE_S: Final = 0.1
+
+
+class Leaving(Protocol):
+    """When there is nothing more to wait for."""
+
+    def complete(self) -> bool:
+        """Whatever is in the queue, nothing is left to do."""
+        ...
+
+    def may_leave(self, depth: Depth, now: float) -> bool:
+        """Asked after empty polls, with nothing in hand; `now` in monotonic seconds."""
+        ...
+
+
+class WorkerLeaves:
+    """A worker leaves when nothing is visible; one that replaces a lost pod, when nothing is in flight either.
+
+    The queue's numbers are approximate (on SQS they may lag by a minute), but a long poll asks all of its servers: two empty ones say
+    that nothing can be received, the depth that nothing waits behind a message of its group that is still in flight.
+    """
+
+    def __init__(self, *, replaced: bool) -> None:
+        self._replaced = replaced
+
+    def complete(self) -> bool:
+        return False
+
+    def may_leave(self, depth: Depth, now: float) -> bool:
+        return depth.visible == 0 and not (self._replaced and depth.in_flight)
+
+
+class FinalizeLeaves:
+    """Finalize leaves when every batch has an outcome, or the queue has been empty, in flight included, for `quiet_s`."""
+
+    def __init__(self, accounting: Accounting, *, quiet_s: float) -> None:
+        self._accounting = accounting
+        self._quiet_s = quiet_s
+        self._quiet_since: float | None = None
+
+    def complete(self) -> bool:
+        return self._accounting.missing == 0
+
+    def may_leave(self, depth: Depth, now: float) -> bool:
+        if depth.visible or depth.in_flight:
+            self._quiet_since = None
+            return False
+        self._quiet_since = self._quiet_since or now
+        return now - self._quiet_since >= self._quiet_s
+
+
+class Receiver:
+    """Keeps the hand filled."""
+
+    def __init__(
+        self,
+        job: JobRef,
+        queue: Queue,
+        hand: Hand,
+        held: Held,
+        settling: Settling,
+        committer: Committer,
+        leaving: Leaving,
+        *,
+        total: int,
+        visibility_s: int,
+        retry: Retry,
+        closing: Event,
+    ) -> None:
+        self._job = job
+        self._queue = queue
+        self._hand = hand
+        self._held = held
+        self._settling = settling
+        self._committer = committer
+        self._leaving = leaving
+        self._total = total
+        self._visibility_s = visibility_s
+        self._retry = retry
+        self._closing = closing
+
+    def run(self) -> None:
+        """The receiver's thread: returns when the worker may leave, or is `closing`.
+
+        Raises Unreachable when the queue has been out of reach for too long.
+        """
+        empty_polls = 0
+        while not self._closing.is_set() and not self._leaving.complete():
+            self._held.give_back([batch.delivery for batch in self._hand.surplus()])
+            if self._committer.behind:
+                self._closing.wait(_PAUSE_S)
+                continue
+            room = self._hand.room(POLL_S)
+            if not room:
+                continue
+            idle = len(self._hand) == 0
+            # The first poll of an idle worker does not wait: it costs the tail nothing, and the second one waits.
+            deliveries = self._receive(room, POLL_S if empty_polls or not idle else 0.0)
+            empty_polls = empty_polls + 1 if idle and not deliveries else 0
+            if deliveries:
+                self._accept(deliveries)
+            elif empty_polls and self._committer.flush(POLL_S) and empty_polls >= EMPTY_POLLS:
+                depth = self._retry(self._queue.depth)
+                if self._leaving.may_leave(depth, time.monotonic()):
+                    return
+
+    def _receive(self, limit: int, wait_s: float) -> list[Delivery]:
+        return self._retry(lambda: self._queue.receive(min(limit, MAX_ENTRIES), wait_s, self._visibility_s))
+
+    def _accept(self, deliveries: Sequence[Delivery]) -> None:
+        self._held.add(deliveries)
+        batches = []
+        for delivery in deliveries:
+            found = decode(delivery, self._job, self._total)
+            if isinstance(found, Batch):
+                batches.append(found)
+            else:
+                self._settling.undecodable(found)
+        if not self._hand.put(batches):
+            self._held.give_back([batch.delivery for batch in batches])

@@ -1,0 +1,80 @@
+"""What every engine does: run the Argo Workflow that the compiler made, observe it, stop it, read its logs.
+
+The local engine writes the shapes that Argo and Kubernetes write, so that one status adapter reads both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+__all__ = ["NODE_ID", "NODE_NAME", "Engine", "LogLine", "Observation", "worker_of"]
+
+# Annotations that Argo gives every pod.
+NODE_ID: Final = "workflows.argoproj.io/node-id"
+NODE_NAME: Final = "workflows.argoproj.io/node-name"
+
+# `<workflow>[1].work(3:3)(0)`: step, fan-out index and value, retry number. The last two are there only if the step has them.
+_POD_NODE: Final = re.compile(r".*\.(?P<step>[-\w]+)(?:\((?P<index>\d+):[^)]*\))?(?:\(\d+\))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What an engine shows of a workflow at one moment.
+
+    `workflow` is a Workflow in Argo's shape with its whole status, or None if there is none (never was, deleted, or its engine died).
+    `pods` are in Kubernetes' shape. `message` says why there is no workflow, where the engine knows.
+    """
+
+    workflow: dict[str, Any] | None = None
+    pods: list[dict[str, Any]] = field(default_factory=list)
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a container's output, without its line end. `worker`: see `worker_of`."""
+
+    pod: str
+    worker: str
+    container: str
+    text: str
+
+
+class Engine(Protocol):
+    """Any call may raise `errors.Unreachable`."""
+
+    def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
+        """Start the workflow; no effect if there is one of that name, whatever its state.
+
+        `directory` is where users' containers start if they say nothing else (on this machine only).
+        Raises `errors.InvalidInput` for what the engine can't run.
+        """
+        ...
+
+    def observe(self, name: str) -> Observation: ...
+
+    def stop(self, name: str) -> None:
+        """Ask for an orderly end (`spec.shutdown: Stop`) and return at once; no effect if it ended, or is not there."""
+        ...
+
+    def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
+        """The lines of the workflow's pods, all or those of one worker (as `worker_of` names it, or a pod's name) or container.
+
+        `follow` goes on until the workflow is finished and everything was given. Raises `errors.NotFound` if there is no such workflow.
+        """
+        ...
+
+    def names(self) -> list[str]:
+        """The workflows of batchflow that there are, newest first."""
+        ...
+
+
+def worker_of(pod: dict[str, Any]) -> str:
+    """Short name of the worker that a pod is a try of: the fan-out's index (`3`), else the step's name (`enqueue`, `onExit`)."""
+    match = _POD_NODE.fullmatch(pod["metadata"].get("annotations", {}).get(NODE_NAME, ""))
+    if match is None:
+        return str(pod["metadata"]["name"])
+    return match["index"] or match["step"]

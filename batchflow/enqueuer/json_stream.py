@@ -1,0 +1,190 @@
+"""Reads a file of JSON values as Cortex did: values of any type, white space or nothing between them (spec/cortex.md section 5).
+
+So blank lines are skipped, a value may span lines, several may share one, and a top-level array is one value. Most files have one
+value a line, and a line is checked by orjson; only where that fails does the standard library's scanner look for the value's end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Iterator
+from typing import Any, BinaryIO, Final, NoReturn
+
+import orjson
+
+from batchflow.errors import InvalidInput
+
+__all__ = ["MAX_TEXT_BYTES", "JsonStream", "compact"]
+
+CHUNK_BYTES: Final = 1 << 20
+# A value as written, white space included. What remains of it without must fit into a batch, which is a quarter of this.
+MAX_TEXT_BYTES: Final = 1 << 20
+
+_SPACE: Final = re.compile(rb"[ \t\r\n]*")
+_NUMBER_CHARS: Final = re.compile(rb"[-+.eE0-9]*")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Numbers stay as they are written: they may have any size and precision, and only their form is checked.
+_scan: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant).raw_decode
+
+
+def compact(text: bytes) -> bytes:
+    """A valid JSON text without the white space outside of its strings; all else stays as written, numbers above all."""
+    if not (b" " in text or b"\n" in text or b"\r" in text or b"\t" in text):
+        return text
+    # A valid text has no control characters, so they can stand for the two escapes that hide where a string ends.
+    escapes = b"\\" in text
+    if escapes:
+        text = text.replace(b"\\\\", b"\x00").replace(b'\\"', b"\x01")
+    parts = text.split(b'"')  # even ones are outside of strings
+    parts[::2] = b'"'.join(parts[::2]).translate(None, b" \t\r\n").split(b'"')
+    text = b'"'.join(parts)
+    return text.replace(b"\x01", b'\\"').replace(b"\x00", b"\\\\") if escapes else text
+
+
+class JsonStream:
+    """Iterates over the compact texts of the values of `stream`, which stands at `offset`; memory is a few chunks.
+
+    After each value `offset`, `item` and `line` say where the rest begins, and a stream that is given them goes on there.
+    Raises InvalidInput `<path>:<line>: item <i>: <reason>` at a value that is none.
+
+    Attributes:
+        offset: bytes before the rest.
+        item: values before the rest.
+        line: lines before the rest.
+        item_line: the line, counted from 1, where the latest value begins.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, path: str, *, offset: int = 0, item: int = 0, line: int = 0, chunk_bytes: int = CHUNK_BYTES
+    ) -> None:
+        self.path = path
+        self.offset = offset
+        self.item = item
+        self.line = line
+        self.item_line = line + 1
+        self._stream = stream
+        self._chunk_bytes = chunk_bytes
+        self._buffer = b""
+        self._start = offset  # of the buffer, in the file
+        self._ended = False
+        self._latin1: str | None = None  # the buffer for `_scan`: a character a byte, so that places agree
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            yield from self._lines()
+            starved = yield from self._values()
+            if starved and not self._read():
+                return
+
+    def _read(self) -> bool:
+        """Drop what was used and read on; False if nothing is left."""
+        rest = self._buffer[self.offset - self._start :]
+        if self._ended:
+            return False
+        chunk = self._stream.read(self._chunk_bytes)
+        self._ended = not chunk
+        self._buffer, self._start, self._latin1 = rest + chunk, self.offset, None
+        return bool(self._buffer)
+
+    def _lines(self) -> Iterator[bytes]:
+        """The fast way: up to the first line that is not one value, or not whole."""
+        buffer, start, loads = self._buffer, self._start, orjson.loads
+        at = self.offset - start
+        while (end := buffer.find(b"\n", at)) >= 0:
+            text = buffer[at:end]
+            if text:
+                try:
+                    loads(text)
+                except ValueError:
+                    return
+            at = end + 1
+            self.offset = start + at
+            self.line += 1
+            if text:
+                self.item_line = self.line
+                self.item += 1
+                yield compact(text)
+
+    def _values(self) -> Generator[bytes, None, bool]:
+        """The slow way: value by value, until a line ends behind one. True if the buffer must grow first."""
+        while True:
+            at = self.offset - self._start
+            if self._skip_space(at):
+                return False
+            at = self.offset - self._start
+            if at == len(self._buffer):
+                return True
+            end = self._value_end(at)
+            if end is None:
+                return True
+            text = self._buffer[at:end]
+            self._check_utf8(text)
+            self.item_line = self.line + 1
+            self.offset += end - at
+            self.item += 1
+            self.line += text.count(b"\n")
+            yield compact(text)
+
+    def _skip_space(self, at: int) -> int:
+        """Go past white space; how many lines ended in it."""
+        space = _SPACE.match(self._buffer, at)
+        end = space.end() if space else at
+        lines = self._buffer.count(b"\n", at, end)
+        self.offset += end - at
+        self.line += lines
+        return lines
+
+    def _value_end(self, at: int) -> int | None:
+        """Where the value that begins at `at` ends; None if that can't be told without reading on."""
+        may_grow = not self._ended and len(self._buffer) - at <= MAX_TEXT_BYTES
+        if self._latin1 is None:
+            self._latin1 = self._buffer.decode("latin-1")
+        try:
+            value: Any
+            value, end = _scan(self._latin1, at)
+        except json.JSONDecodeError as error:
+            if may_grow:
+                return None
+            raise self._malformed(at, error) from None
+        except RecursionError:
+            raise self._error("is nested too deeply") from None
+        except ValueError as error:
+            raise self._error(str(error)) from None
+        if isinstance(value, str) and self._buffer[at : at + 1] != b'"':
+            number = _NUMBER_CHARS.match(self._buffer, at)
+            if may_grow and number and number.end() == len(self._buffer):
+                return None
+        return end
+
+    def _malformed(self, at: int, error: json.JSONDecodeError) -> InvalidInput:
+        buffer = self._buffer
+        if buffer.startswith(_BOM, at):
+            return self._error("begins with a byte order mark", hint="save the file as UTF-8 without one")
+        if buffer[at : at + 1] == b",":
+            return self._error("a comma where a value should be", hint="put one value a line, without commas between them")
+        line = self.line + 1 + buffer.count(b"\n", at, error.pos)
+        line_start = buffer.rfind(b"\n", 0, error.pos) + 1
+        column = len(buffer[line_start : error.pos].decode("utf-8", "replace")) + 1
+        # The line's beginning may have left the buffer with the values before; then only the line is known.
+        place = f"line {line}, column {column}" if line_start or self._start == 0 else f"line {line}"
+        if not self._ended:
+            what = f"no end within {MAX_TEXT_BYTES} bytes, or malformed JSON"
+        else:
+            what = "the file ends within the value" if error.pos >= len(buffer.rstrip()) else "malformed JSON"
+        return self._error(f"{what}: {error.msg} at {place}")
+
+    def _check_utf8(self, text: bytes) -> None:
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise self._error(f"is not UTF-8: {error.reason} at byte {self.offset + error.start} of the file") from None
+
+    def _error(self, what: str, *, hint: str = "") -> InvalidInput:
+        return InvalidInput(f"item {self.item}: {what}", where=f"{self.path}:{self.line + 1}", hint=hint)

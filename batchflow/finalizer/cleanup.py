@@ -1,0 +1,72 @@
+"""Cleanup, the workflow's onExit: waits for workers to be gone, saves logs, writes the final status, then deletes the queue.
+
+Idempotent; in that order, because the enqueuer looks for the status to learn that its queue is not wanted any more, and because a
+status without a deleted queue costs a queue, while a deleted queue without a status would cost the verdict.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from batchflow.queues.protocol import Queues
+from batchflow.records import FinalStatus
+from batchflow.status.adapter import final_status
+from batchflow.status.facts import account, gather
+from batchflow.status.model import JobStatus
+from batchflow.store.jobs import JobRecords
+
+__all__ = ["Observed", "cleanup"]
+
+_log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.2
+SPARE_S: Final = 10.0  # beyond the pods' grace period
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The run as its engine sees it."""
+
+    workflow: Mapping[str, Any] | None
+    pods: Sequence[Mapping[str, Any]]
+
+
+def cleanup(
+    records: JobRecords,
+    *,
+    own_pod: str,
+    hook_due: bool,
+    queues: Queues,
+    queue_name: str,
+    observe: Callable[[], Observed],
+    log_tails: Callable[[], Iterable[tuple[str, str, bytes]]],
+    grace_s: float,
+) -> JobStatus:
+    """End the run for good. `log_tails` gives (pod, container, last bytes) of every container there was."""
+    observed = _wait_for_others(observe, own_pod, grace_s + SPARE_S)
+    for pod, container, tail in log_tails():
+        records.save_log(pod, container, tail)
+    facts = gather(records, hook_due=hook_due, workflow=observed.workflow, pods=observed.pods)
+    status = final_status(facts, account(records, facts), datetime.now(UTC))
+    records.save_final(FinalStatus(records.job.run, status.to_dict()))
+    _log.info("job ended", extra={"status": status.status})
+    if (queue := queues.find(queue_name)) is not None:
+        queues.remove(queue.url)
+    return status
+
+
+def _wait_for_others(observe: Callable[[], Observed], own_pod: str, limit_s: float) -> Observed:
+    """After stop and deadline, onExit may overlap with pods that are still terminating and may yet write outcomes."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        observed = observe()
+        others = [pod for pod in observed.pods if pod["metadata"]["name"] != own_pod]
+        if not any(pod["status"].get("phase") in ("Pending", "Running") for pod in others) or time.monotonic() > deadline:
+            return observed
+        time.sleep(POLL_S)
+

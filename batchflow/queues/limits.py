@@ -1,0 +1,100 @@
+"""What SQS lets a message be, so that every queue refuses the same ones, before anything is sent.
+
+Quotas: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+Parameters: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from batchflow.errors import Internal, InvalidInput
+from batchflow.queues.protocol import MAX_ENTRIES, Refused
+from batchflow.records import Message
+
+__all__ = ["MAX_CALL_BYTES", "MAX_WAIT_S", "calls", "check_count", "check_name", "refused", "size_bytes"]
+
+# Quota "message size", of one message and of all messages of a batch together: bodies, attributes' names, types and values.
+MAX_CALL_BYTES: Final = 1_048_576
+# Quota "message attributes".
+MAX_ATTRIBUTES: Final = 10
+# ReceiveMessage's WaitTimeSeconds.
+MAX_WAIT_S: Final = 20
+# CreateQueue's QueueName.
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
+# SendMessage's MessageGroupId and MessageDeduplicationId.
+_ID: Final = re.compile(r"[!-~]{1,128}")
+# SendMessage's MessageBody: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF; attribute values likewise.
+_NOT_CARRIED: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ATTRIBUTE_NAME: Final = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_.-]{0,254}[A-Za-z0-9_-])?")
+_ATTRIBUTE_TYPE_BYTES: Final = len("String")
+
+
+def check_count(count: int) -> None:
+    """Raises Internal if one call can't take that many messages."""
+    if not 1 <= count <= MAX_ENTRIES:
+        raise Internal(f"{count} messages in one call", hint=f"a queue takes and gives 1 to {MAX_ENTRIES}")
+
+
+def check_name(name: str) -> str:
+    """The name, if it is one of a FIFO queue; else raises InvalidInput."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(f'"{name}" is not the name of a FIFO queue', hint="at most 75 letters, digits, - or _, then .fifo")
+    return name
+
+
+def size_bytes(message: Message) -> int:
+    """What the message counts for in SQS's quota."""
+    attributes = sum(_utf8_len(name) + _ATTRIBUTE_TYPE_BYTES + _utf8_len(value) for name, value in message.attributes.items())
+    return _utf8_len(message.body) + attributes
+
+
+def refused(messages: Sequence[Message]) -> list[Refused]:
+    """Those that SQS would never take, each with the reason."""
+    reasons = ((message, _reason(message)) for message in messages)
+    return [Refused(message, reason, permanent=True) for message, reason in reasons if reason]
+
+
+def calls(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Cut into calls that keep to `MAX_CALL_BYTES`; the order stays."""
+    call: list[Message] = []
+    total = 0
+    for message in messages:
+        size = size_bytes(message)
+        if call and total + size > MAX_CALL_BYTES:
+            yield call
+            call, total = [], 0
+        call.append(message)
+        total += size
+    if call:
+        yield call
+
+
+def _reason(message: Message) -> str:
+    """Why SQS would refuse it, or an empty string."""
+    if not message.body:
+        return "the body is empty"
+    if not _carried(message.body):
+        return "the body has a character that SQS can't carry"
+    if not (_ID.fullmatch(message.group) and _ID.fullmatch(message.dedup)):
+        return "group and dedup id are not 1 to 128 printable ASCII characters"
+    if len(message.attributes) > MAX_ATTRIBUTES:
+        return f"it has more than {MAX_ATTRIBUTES} attributes"
+    for name, value in message.attributes.items():
+        if not _ATTRIBUTE_NAME.fullmatch(name):
+            return f'"{name}" is not an attribute\'s name'
+        if not value or not _carried(value):
+            return f'attribute "{name}" is empty or has a character that SQS can\'t carry'
+    size = size_bytes(message)
+    return f"it has {size} bytes, more than {MAX_CALL_BYTES}" if size > MAX_CALL_BYTES else ""
+
+
+def _carried(text: str) -> bool:
+    # Nearly every text is plain ASCII in one line: some ten times faster than the search.
+    return (text.isascii() and text.isprintable()) or _NOT_CARRIED.search(text) is None
+
+
+def _utf8_len(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,244 @@
+"""The queue of local runs: one SQLite file a queue, shared by the run's processes and their threads."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from batchflow.errors import InvalidInput, NotFound, Unreachable
+from batchflow.queues.limits import check_count, check_name, refused
+from batchflow.queues.protocol import Delivery, Depth, Queue, Refused
+from batchflow.records import Message
+
+__all__ = ["SqliteQueue", "SqliteQueues"]
+
+DEDUP_S: Final = 300.0  # SQS FIFO's deduplication interval
+BUSY_S: Final = 30.0  # how long a transaction waits for those of other processes
+POLL_MIN_S: Final = 0.002
+POLL_MAX_S: Final = 0.05
+PURGE_ROWS: Final = 20  # of expired dedup ids, each send: twice what a send adds, so that the table shrinks
+_SCHEME: Final = "sqlite://"
+_SUFFIX: Final = ".db"
+
+# AUTOINCREMENT: an id is never used again, so that an old receipt can't name a newer message.
+# A row's body comes last, so that reading the columns before it does not touch its overflow pages.
+_SCHEMA: Final = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visible_at REAL NOT NULL,
+    receives INTEGER NOT NULL DEFAULT 0,
+    grp TEXT NOT NULL,
+    dedup TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX messages_visible ON messages (visible_at);
+CREATE INDEX messages_grp ON messages (grp);
+CREATE TABLE sent (grp TEXT NOT NULL, dedup TEXT NOT NULL, expires REAL NOT NULL, UNIQUE (grp, dedup));
+"""
+_REMEMBER: Final = """
+INSERT INTO sent (grp, dedup, expires) VALUES (?1, ?2, ?3 + ?4)
+ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE expires <= ?3
+"""
+_FORGET: Final = f"DELETE FROM sent WHERE rowid IN (SELECT rowid FROM sent ORDER BY rowid LIMIT {PURGE_ROWS}) AND expires <= ?"
+_INSERT: Final = "INSERT INTO messages (visible_at, grp, dedup, attributes, body) VALUES (?, ?, ?, ?, ?)"
+_ANY_VISIBLE: Final = "SELECT 1 FROM messages WHERE visible_at <= ? LIMIT 1"
+# Only a group's oldest message is ever given out: while that one is hidden, the others wait.
+_NEXT: Final = """
+SELECT id, receives + 1, grp, dedup, attributes, body FROM messages AS message
+WHERE visible_at <= ? AND NOT EXISTS (SELECT 1 FROM messages AS older WHERE older.grp = message.grp AND older.id < message.id)
+ORDER BY visible_at, id LIMIT ?
+"""
+_HIDE: Final = "UPDATE messages SET visible_at = ?, receives = ? WHERE id = ?"
+_HELD: Final = "id = ? AND receives = ? AND visible_at > ?"
+_DEPTH: Final = """
+SELECT (SELECT count(*) FROM messages WHERE visible_at <= ?1), (SELECT count(*) FROM messages WHERE visible_at > ?1)
+"""
+
+
+class SqliteQueues:
+    """Queues below one directory, which is made at need; their URLs are `sqlite:///<directory>/<name>.db`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def create(self, name: str, *, visibility_s: int, tags: Mapping[str, str]) -> Queue:
+        """As in the Protocol; every receive says its visibility, and nothing looks for a file by tags."""
+        path = self._file(name)
+        if not path.exists():
+            _create_file(path)
+        return SqliteQueue(path)
+
+    def open(self, url: str) -> Queue:
+        return SqliteQueue(_path(url))
+
+    def find(self, name: str) -> Queue | None:
+        path = self._file(name)
+        return SqliteQueue(path) if path.exists() else None
+
+    def open_arn(self, arn: str) -> Queue:
+        """The queue that the ARN's last part names, made at first use: a local run needs nothing that was set up before."""
+        if not arn.startswith("arn:"):
+            raise InvalidInput(f'"{arn}" is not the ARN of a queue', hint="an example: arn:aws:sqs:us-west-2:123456789012:failed.fifo")
+        return self.create(arn.rpartition(":")[2], visibility_s=0, tags={})
+
+    def remove(self, url: str) -> None:
+        path = _path(url)
+        if not path.exists():
+            return
+        with _translated(path), closing(_connect(path)) as connection:
+            # Who has the file open keeps it after the unlink, but finds no table there.
+            connection.executescript("BEGIN IMMEDIATE; ALTER TABLE messages RENAME TO removed; COMMIT")
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self._directory / (check_name(name) + _SUFFIX)
+
+
+class SqliteQueue:
+    """One connection, opened at first use; threads take turns at it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{_SCHEME}{self._path}"
+
+    def send(self, messages: Sequence[Message]) -> list[Refused]:
+        check_count(len(messages))
+        bad = refused(messages)
+        never = {id(entry.message) for entry in bad}
+        now = time.time()
+        with self._transaction() as connection:
+            for m in messages:
+                if id(m) not in never and connection.execute(_REMEMBER, (m.group, m.dedup, now, DEDUP_S)).rowcount:
+                    connection.execute(_INSERT, (now, m.group, m.dedup, orjson.dumps(dict(m.attributes)).decode(), m.body))
+            connection.execute(_FORGET, (now,))
+        return bad
+
+    def receive(self, limit: int, wait_s: float, visibility_s: int) -> list[Delivery]:
+        check_count(limit)
+        deadline = time.monotonic() + wait_s
+        delay_s = POLL_MIN_S
+        while True:
+            found = self._take(limit, visibility_s)
+            left_s = deadline - time.monotonic()
+            if found or left_s <= 0:
+                return found
+            time.sleep(min(delay_s, left_s))
+            delay_s = min(delay_s * 2, POLL_MAX_S)
+
+    def delete(self, deliveries: Sequence[Delivery]) -> None:
+        now = time.time()
+        with self._transaction() as connection:
+            connection.executemany(f"DELETE FROM messages WHERE {_HELD}", [(*_ids(d), now) for d in deliveries])
+
+    def extend(self, deliveries: Sequence[Delivery], visibility_s: int) -> None:
+        now = time.time()
+        with self._transaction() as connection:
+            rows = [(now + visibility_s, *_ids(d), now) for d in deliveries]
+            connection.executemany(f"UPDATE messages SET visible_at = ? WHERE {_HELD}", rows)
+
+    def depth(self) -> Depth:
+        with self._open() as connection:
+            visible, in_flight = connection.execute(_DEPTH, (time.time(),)).fetchone()
+        return Depth(visible, in_flight)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection:
+                self._connection.close()
+            self._connection = None
+
+    def _take(self, limit: int, visibility_s: int) -> list[Delivery]:
+        with self._open() as connection:
+            # An empty poll must not take the write lock from those who have something to write.
+            if connection.execute(_ANY_VISIBLE, (time.time(),)).fetchone() is None:
+                return []
+        with self._transaction() as connection:
+            now = time.time()
+            rows = connection.execute(_NEXT, (now, limit)).fetchall()
+            connection.executemany(_HIDE, [(now + visibility_s, receives, row_id) for row_id, receives, *_ in rows])
+        return [
+            Delivery(Message(body, group, dedup, orjson.loads(attributes)), f"{row_id}:{receives}", receives)
+            for row_id, receives, group, dedup, attributes, body in rows
+        ]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _translated(self._path):
+            if self._connection is None:
+                self._connection = _connect(self._path)
+            yield self._connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """To an existing file; a missing one is not made again."""
+    if not path.exists():
+        raise NotFound(f"queue {path.name.removesuffix(_SUFFIX)} does not exist", where=str(path))
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    # NORMAL loses nothing when a process is killed. A power cut may take the last commits, each whole: a send (its batch has no outcome
+    # then, the job does not succeed, and `resume` sends it again), or a delete (the batch is handled twice, and counted once).
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _create_file(path: Path) -> None:
+    """Make the queue's file elsewhere and link it: it is there whole or not at all, and of several makers one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with _translated(path), closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            connection.executescript(_SCHEMA)
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if "no such table" in str(error) or not path.exists():
+            raise NotFound(f"queue {path.name.removesuffix(_SUFFIX)} does not exist any more", where=str(path)) from error
+        raise Unreachable(f"the queue's file can't be used: {error}", where=str(path)) from error
+
+
+def _path(url: str) -> Path:
+    path = Path(url.removeprefix(_SCHEME))
+    if not (url.startswith(_SCHEME) and path.is_absolute() and path.suffix == _SUFFIX):
+        raise InvalidInput(f'"{url}" is not the URL of a local queue')
+    return path
+
+
+def _ids(delivery: Delivery) -> tuple[int, int]:
+    row_id, _, receives = delivery.receipt.partition(":")
+    return int(row_id), int(receives)

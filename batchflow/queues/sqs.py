@@ -1,0 +1,247 @@
+"""SQS FIFO queues in high-throughput mode, by boto3; endpoint, region and credentials come from the standard AWS_* variables."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+from batchflow.errors import BatchflowError, InvalidInput, NotFound, Unreachable
+from batchflow.queues.limits import MAX_WAIT_S, calls, check_count, check_name, refused
+from batchflow.queues.protocol import MAX_ENTRIES, Delivery, Depth, Queue, Refused
+from batchflow.records import Message
+
+if TYPE_CHECKING:  # the stubs are a development dependency
+    from mypy_boto3_sqs import SQSClient
+
+__all__ = ["SqsQueue", "SqsQueues"]
+
+RETENTION_S: Final = 14 * 24 * 3600  # the longest that SQS keeps a message
+CONNECTIONS: Final = 32  # more than any step has threads: they share one client
+CONNECT_TIMEOUT_S: Final = 5
+READ_TIMEOUT_S: Final = MAX_WAIT_S + 10  # a long poll is answered late on purpose
+# Few: the steps try again for minutes, and know better than botocore when to stop.
+TRIES: Final = 3
+
+_ARN: Final = re.compile(r"arn:aws[a-z-]*:sqs:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):(?P<name>[A-Za-z0-9_.-]+)")
+_GONE: Final = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
+_EXISTS: Final = {"QueueNameExists", "QueueAlreadyExists"}
+_RECENTLY_DELETED: Final = {"QueueDeletedRecently", "AWS.SimpleQueueService.QueueDeletedRecently"}
+_DENIED: Final = {"AccessDenied", "AccessDeniedException", "InvalidSecurity", "KmsAccessDenied", "KMS.AccessDeniedException"}
+_PERMANENT: Final = {
+    "BatchRequestTooLong",
+    "InvalidAddress",
+    "InvalidAttributeName",
+    "InvalidAttributeValue",
+    "InvalidMessageContents",
+    "InvalidParameterValue",
+    "MissingParameter",
+    "UnsupportedOperation",
+}
+
+
+class SqsQueues:
+    """The account's queues. Threads share it and its queues: a client takes 60 ms to make and is thread-safe."""
+
+    def __init__(self) -> None:
+        self._client = _connect(os.environ.get("AWS_REGION"))  # boto3 itself only looks at AWS_DEFAULT_REGION
+
+    def create(self, name: str, *, visibility_s: int, tags: Mapping[str, str]) -> Queue:
+        attributes: dict[Any, str] = {
+            "FifoQueue": "true",
+            "FifoThroughputLimit": "perMessageGroupId",
+            "DeduplicationScope": "messageGroup",
+            "MessageRetentionPeriod": str(RETENTION_S),
+            "VisibilityTimeout": str(visibility_s),
+        }
+        with _translated("CreateQueue", check_name(name)):
+            try:
+                url = self._client.create_queue(QueueName=name, Attributes=attributes, tags=dict(tags))["QueueUrl"]
+            except ClientError as error:
+                if not _codes(error) & _EXISTS:
+                    raise
+                # It is there with other attributes, such as another step's visibility; each receive says its own.
+                url = self._client.get_queue_url(QueueName=name)["QueueUrl"]
+        return SqsQueue(self._client, url)
+
+    def open(self, url: str) -> Queue:
+        return SqsQueue(self._client, url)
+
+    def find(self, name: str) -> Queue | None:
+        try:
+            with _translated("GetQueueUrl", check_name(name)):
+                return SqsQueue(self._client, self._client.get_queue_url(QueueName=name)["QueueUrl"])
+        except NotFound:
+            return None
+
+    def open_arn(self, arn: str) -> Queue:
+        match = _ARN.fullmatch(arn)
+        if not match:
+            raise InvalidInput(f'"{arn}" is not the ARN of a queue', hint="an example: arn:aws:sqs:us-west-2:123456789012:failed.fifo")
+        name = check_name(match["name"])
+        region = match["region"]
+        client = self._client if region == self._client.meta.region_name else _connect(region)
+        with _translated("GetQueueUrl", arn):
+            url = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=match["account"])["QueueUrl"]
+        return SqsQueue(client, url)
+
+    def remove(self, url: str) -> None:
+        try:
+            with _translated("DeleteQueue", url):
+                self._client.delete_queue(QueueUrl=url)
+        except NotFound:
+            pass
+
+
+class SqsQueue:
+    """One queue. Closing it leaves the client, which its service's other queues use."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def send(self, messages: Sequence[Message]) -> list[Refused]:
+        """As in the Protocol; what is more than SQS takes at once goes in several calls, one after the other."""
+        check_count(len(messages))
+        bad = refused(messages)
+        never = {id(entry.message) for entry in bad}
+        for call in calls([m for m in messages if id(m) not in never]):
+            with _translated("SendMessageBatch", self._url):
+                response = self._client.send_message_batch(QueueUrl=self._url, Entries=[_entry(i, m) for i, m in enumerate(call)])
+            for failed in response.get("Failed", []):
+                reason = f"{failed['Code']}: {failed.get('Message', '')}"
+                permanent = failed["SenderFault"] and "Throttled" not in failed["Code"]
+                bad.append(Refused(call[int(failed["Id"])], reason, permanent))
+        return bad
+
+    def receive(self, limit: int, wait_s: float, visibility_s: int) -> list[Delivery]:
+        """As in the Protocol; SQS waits for whole seconds, so a wait is at least 1 s, and at most 20 s."""
+        check_count(limit)
+        with _translated("ReceiveMessage", self._url):
+            response = self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=limit,
+                WaitTimeSeconds=min(math.ceil(wait_s), MAX_WAIT_S),
+                VisibilityTimeout=visibility_s,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId", "MessageDeduplicationId"],
+                # When the answer is lost, botocore's next try gets the same messages again instead of leaving them hidden.
+                ReceiveRequestAttemptId=str(uuid.uuid4()),
+            )
+        return [_delivery(found) for found in response.get("Messages", [])]
+
+    def delete(self, deliveries: Sequence[Delivery]) -> None:
+        for call in _tens(deliveries):
+            entries: list[Any] = [{"Id": str(i), "ReceiptHandle": d.receipt} for i, d in enumerate(call)]
+            with _translated("DeleteMessageBatch", self._url):
+                response = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            self._check("DeleteMessageBatch", response.get("Failed", []))
+
+    def extend(self, deliveries: Sequence[Delivery], visibility_s: int) -> None:
+        for call in _tens(deliveries):
+            entries: list[Any] = [{"Id": str(i), "ReceiptHandle": d.receipt, "VisibilityTimeout": visibility_s} for i, d in enumerate(call)]
+            with _translated("ChangeMessageVisibilityBatch", self._url):
+                response = self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+            self._check("ChangeMessageVisibilityBatch", response.get("Failed", []))
+
+    def depth(self) -> Depth:
+        with _translated("GetQueueAttributes", self._url):
+            attributes: Mapping[Any, str] = self._client.get_queue_attributes(
+                QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+            )["Attributes"]
+        return Depth(int(attributes["ApproximateNumberOfMessages"]), int(attributes["ApproximateNumberOfMessagesNotVisible"]))
+
+    def close(self) -> None:
+        pass
+
+    def _check(self, operation: str, failed: Sequence[Any]) -> None:
+        """Raises Unreachable for an entry that failed for another reason than a stale receipt."""
+        for entry in failed:
+            text = f"{entry['Code']}: {entry.get('Message', '')}"
+            # ReceiptHandleIsInvalid; MessageNotInflight; InvalidParameterValue with "… for parameter ReceiptHandle is invalid".
+            if "ReceiptHandle" not in text and "MessageNotInflight" not in text:
+                raise Unreachable(f"{operation} failed for a message: {text}", where=self._url)
+
+
+def _connect(region: str | None) -> SQSClient:
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        max_pool_connections=CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": TRIES},
+        tcp_keepalive=True,
+    )
+    try:
+        # A session of its own: boto3's default one is not for several threads.
+        client: SQSClient = boto3.session.Session().client("sqs", region_name=region, config=config)
+    except NoRegionError as error:
+        raise InvalidInput("the region of SQS is not known", where="AWS_REGION", hint="set it, for example to us-west-2") from error
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        raise InvalidInput(f"SQS can't be used: {error}", hint="check the AWS_* variables") from error
+    return client
+
+
+def _entry(number: int, message: Message) -> Any:
+    return {
+        "Id": str(number),
+        "MessageBody": message.body,
+        "MessageGroupId": message.group,
+        "MessageDeduplicationId": message.dedup,
+        "MessageAttributes": {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()},
+    }
+
+
+def _delivery(found: Mapping[str, Any]) -> Delivery:
+    system = found["Attributes"]
+    attributes = {name: value["StringValue"] for name, value in found.get("MessageAttributes", {}).items() if "StringValue" in value}
+    message = Message(found["Body"], system["MessageGroupId"], system["MessageDeduplicationId"], attributes)
+    return Delivery(message, found["ReceiptHandle"], int(system["ApproximateReceiveCount"]))
+
+
+def _tens(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+    return (deliveries[start : start + MAX_ENTRIES] for start in range(0, len(deliveries), MAX_ENTRIES))
+
+
+def _codes(error: ClientError) -> set[str]:
+    """Both names of the error: those of SQS's JSON protocol and of its older query protocol differ."""
+    details: Mapping[str, Any] = error.response.get("Error", {})
+    return {str(details[key]) for key in ("Code", "QueryErrorCode") if key in details}
+
+
+@contextmanager
+def _translated(operation: str, queue: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        raise _named_error(error, operation, queue) from error
+    except NoCredentialsError as error:
+        raise Unreachable(
+            f"{operation}: no AWS credentials", where=queue, hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
+    except BotoCoreError as error:
+        raise Unreachable(f"{operation} failed: {error}", where=queue) from error
+
+
+def _named_error(error: ClientError, operation: str, queue: str) -> BatchflowError:
+    codes = _codes(error)
+    if codes & _GONE:
+        return NotFound("the queue does not exist", where=queue)
+    if codes & _RECENTLY_DELETED:
+        return Unreachable("a queue of this name was deleted just now", where=queue, hint="SQS allows it again after 60 seconds")
+    if codes & _DENIED:
+        permission = "sqs:" + operation.removesuffix("Batch")
+        return Unreachable(f"{operation} is denied", where=queue, hint=f"allow {permission} (and the key, if the queue is encrypted)")
+    kind = InvalidInput if codes & _PERMANENT else Unreachable
+    return kind(f"{operation} failed: {error}", where=queue)

@@ -1,0 +1,245 @@
+"""What the stages tell each other, and all that they share: job reference, message, checkpoint, counters, outcome, hook answer.
+
+Each record is one JSON object; `dump` and `load` turn it into bytes and back. Where it is stored: store/jobs.py.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+import orjson
+
+from batchflow.errors import InvalidInput, NotFound
+
+__all__ = [
+    "FAILED",
+    "SUCCEEDED",
+    "Checkpoint",
+    "Counters",
+    "FinalStatus",
+    "HookAnswer",
+    "JobRef",
+    "Message",
+    "Outcome",
+    "RunRecord",
+    "SubmissionRecord",
+    "batch_id",
+    "batch_message",
+    "job_document",
+    "new_job_id",
+    "submission_time",
+]
+
+SUCCEEDED: Final = "succeeded"
+FAILED: Final = "failed"
+
+_JOB_ID: Final = re.compile(r"[0-9a-f]{16}")
+_API_NAME: Final = re.compile(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?")
+_MAX_RUN: Final = 99
+_JOB_EPOCH: Final = 2**63 - 1
+
+
+def new_job_id(unix_ns: int) -> str:
+    """Cortex's job id: 16 hex digits of 2^63−1 − Unix nanoseconds, so that newer ids sort first."""
+    return f"{_JOB_EPOCH - unix_ns:016x}"
+
+
+def submission_time(job_id: str) -> datetime:
+    """When an id made by `new_job_id` was made, UTC."""
+    return datetime.fromtimestamp((_JOB_EPOCH - int(job_id, 16)) / 1e9, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """Names one run of one job. Checked here, before the names become keys, paths or Kubernetes names."""
+
+    api: str
+    job_id: str
+    run: int = 1
+
+    def __post_init__(self) -> None:
+        if not _API_NAME.fullmatch(self.api):
+            raise NotFound(f'"{self.api}" is not the name of an api', hint="names match [a-z]([-a-z0-9]*[a-z0-9])?, at most 42 characters")
+        if not _JOB_ID.fullmatch(self.job_id):
+            raise InvalidInput(f'"{self.job_id}" is not a job id', hint="a job id is 16 hex digits, lower case")
+        if not 1 <= self.run <= _MAX_RUN:
+            raise InvalidInput(f"run {self.run} of job {self.job_id}", hint=f"a job has at most {_MAX_RUN} runs")
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name; at most 63 characters (Kubernetes' limit for labels, which Argo makes of it)."""
+        return f"{self.api}-{self.job_id}" + (f"-r{self.run}" if self.run > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a queue carries. SQS FIFO: `group` keeps its order, `dedup` is dropped when repeated within 5 minutes."""
+
+    body: str
+    group: str
+    dedup: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+def batch_id(job_id: str, index: int) -> str:
+    """The batch's UUID: the same for every attempt and every run."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{job_id}-{index}"))
+
+
+def batch_message(job: JobRef, index: int, attempt: int, body: str) -> Message:
+    """A batch as a message; the body stays the bare JSON array of items, since readers of a DLQ rely on it.
+
+    Each batch is a group of its own, so that none blocks another.
+    """
+    return Message(
+        body=body,
+        group=str(index),
+        dedup=f"{job.job_id}-{index}-{attempt}",
+        attributes={
+            "api_name": job.api,
+            "job_id": job.job_id,
+            "batch_index": str(index),
+            "batch_id": batch_id(job.job_id, index),
+            "attempt": str(attempt),
+        },
+    )
+
+
+class _Record:
+    """JSON in and out for the dataclasses below; unknown keys are ignored, so that an older reader survives a newer writer."""
+
+    __slots__ = ()
+
+    def dump(self) -> bytes:
+        return orjson.dumps(asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{k: v for k, v in orjson.loads(data).items() if k in known})
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRecord(_Record):
+    """submission.json: what was asked for, items included. `submission` is the body in Cortex's schema, without `api`."""
+
+    api_name: str
+    api_id: str
+    job_id: str
+    created_time: str  # RFC 3339, UTC
+    submission: dict[str, Any]
+    directory: str = ""  # where the api's file is, on this machine; the local engine starts containers there
+
+    def same_request(self, other: SubmissionRecord) -> bool:
+        return (self.api_name, self.api_id, self.submission) == (other.api_name, other.api_id, other.submission)
+
+
+def job_document(record: SubmissionRecord, *, sqs_url: str = "", total_batch_count: int | None = None) -> dict[str, Any]:
+    """The job document of spec/cortex.md section 3, in its order; data items are not in it. `total_batch_count` is absent if None."""
+    body = record.submission
+    total = {} if total_batch_count is None else {"total_batch_count": total_batch_count}
+    return {
+        "job_id": record.job_id,
+        "api_name": record.api_name,
+        "kind": "BatchAPI",
+        "workers": body["workers"],
+        "sqs_dead_letter_queue": body.get("sqs_dead_letter_queue"),
+        "config": body.get("config"),
+        "timeout": body.get("timeout"),
+        "api_id": record.api_id,
+        "sqs_url": sqs_url,
+        **total,
+        "start_time": record.created_time,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord(_Record):
+    """run.json: the latest run."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint(_Record):
+    """enqueue.json: every batch below `next_index` is in the queue (or has an outcome); go on at `file`, `offset`.
+
+    `carried` are items (JSON texts) read before that place and not yet in a batch. `done`: `total` batches were all sent.
+    `error` is the enqueuer's own word that the input can't be used; then no worker starts.
+    """
+
+    run: int
+    next_index: int = 0
+    file: int = 0  # index into inputs.jsonl (or into item_list's items)
+    offset: int = 0  # bytes of the file's (decompressed) content
+    item: int = 0  # items of that file before `offset`
+    line: int = 0  # lines of that file before `offset`
+    carried: list[str] = field(default_factory=list)
+    done: bool = False
+    total: int = 0
+    queue_url: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters(_Record):
+    """counters/<pod>.json: for live status only; accounting reads outcomes.
+
+    `failed` counts attempts, `succeeded` batches, `seconds` sums the time of successful attempts. `state` is one of
+    waiting (for the handler), ready, leaving, done, failed; `error` says why for failed, and what is waited for in waiting.
+    """
+
+    pod: str
+    run: int
+    step: str
+    state: str
+    succeeded: int = 0
+    failed: int = 0
+    finished: int = 0  # batches whose outcome this pod wrote
+    in_hand: int = 0
+    seconds: float = 0.0
+    started: float = 0.0  # Unix seconds
+    ready: float | None = None  # when the handler first was
+    updated: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(_Record):
+    """A line of outcomes/<pod>/<n>.jsonl: the final word on a batch, by one pod; duplicates are possible, any success wins.
+
+    `attempts` counts handlings that ended (failed ones, and the success); `seconds` is the last one's length.
+    """
+
+    index: int
+    outcome: str  # SUCCEEDED or FAILED
+    attempts: int
+    seconds: float
+    error: str = ""
+
+    @property
+    def failed_attempts(self) -> int:
+        return self.attempts - (self.outcome == SUCCEEDED)
+
+
+@dataclass(frozen=True, slots=True)
+class HookAnswer(_Record):
+    """hook.json: what `/on-job-complete` answered, whatever it was. `status` is 0 if there was no answer."""
+
+    run: int
+    status: int
+    ok: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalStatus(_Record):
+    """status.json: the final status of a run: what `get` returns after Argo has forgotten the workflow."""
+
+    run: int
+    status: dict[str, Any]  # status.model.JobStatus.to_dict()

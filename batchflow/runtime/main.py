@@ -1,0 +1,105 @@
+"""The start, step by step, then serving until SIGTERM. It listens only when the handler is constructed: a port that listens is ready."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from . import dotenv, virtualenv
+from .executor import Executor
+from .handler import api_entry, load
+from .reasons import StartError, format_error, start_reason
+from .server import Server
+from .service import Service
+from .settings import Settings
+from .streams import install
+
+__all__ = ["main"]
+
+_EXIT_START_FAILED = 1
+_EXIT_TERMINATED = 143
+_ENVIRONMENT_READY = "BATCHFLOW_ENVIRONMENT_READY"  # set for the process that the virtual environment's Python becomes
+
+
+class _Terminated(BaseException):
+    """SIGTERM before there was anything to finish."""
+
+
+def main() -> int:
+    """Returns the exit code: 0 after SIGTERM, 1 if the handler can't be started or was given up."""
+    settings = Settings.from_env(os.environ)
+    labels = install()
+    faulthandler.enable(sys.stderr.fileno())
+    _on_stop(_terminate)
+    try:
+        _enter_environment(settings)
+        handler = load(settings)
+        executor = Executor(settings.max_concurrency)
+        service = Service(handler, executor, labels, project=settings.project, timeout_s=settings.batch_timeout_s)
+        server = Server(settings.port, service)
+    except _Terminated:
+        return _EXIT_TERMINATED
+    except BaseException as error:
+        _report(error, settings)
+        return _EXIT_START_FAILED
+    _serve(server, executor)
+    return 0
+
+
+def _enter_environment(settings: Settings) -> None:
+    """Set the variables of `.env`, install the requirements; where there are any, the process goes on as their Python."""
+    if os.environ.pop(_ENVIRONMENT_READY, None):
+        return
+    project = Path(settings.project)
+    if (project / ".env").is_file():
+        os.environ.update(dotenv.parse((project / ".env").read_text(encoding="utf-8"), os.environ))
+    pip = (api_entry(settings)[1].get("dependencies") or {}).get("pip") or "requirements.txt"
+    quiet = settings.log_level in ("WARNING", "ERROR")
+    folder = virtualenv.ensure(project / pip, project, Path(settings.venvs), quiet=quiet)
+    if folder is None:
+        return
+    os.environ[_ENVIRONMENT_READY] = "1"
+    os.environ["VIRTUAL_ENV"] = str(folder)
+    os.environ["PATH"] = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    python = str(folder / "bin" / "python3")
+    sys.stdout.flush()
+    os.execv(python, [python, "-m", __package__])
+
+
+def _serve(server: Server, executor: Executor) -> None:
+    """Until SIGTERM; what is in hand then is finished and answered."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        server.close_listener()
+        executor.stop()
+
+    _on_stop(stop)
+    server.start()
+    executor.run()  # the main thread runs batches from now on
+    server.wait_answered()
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _on_stop(action: signal._HANDLER) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, action)
+
+
+def _report(error: BaseException, settings: Settings) -> None:
+    """To people on stderr; to the dequeuer in a file, which must not make things worse."""
+    print(str(error) if isinstance(error, StartError) else format_error(error).rstrip("\n"), file=sys.stderr)
+    line = json.dumps({"reason": start_reason(error, settings.project), "time": time.time()}) + "\n"
+    with suppress(OSError):
+        os.makedirs(os.path.dirname(settings.failures), exist_ok=True)
+        with open(settings.failures, "a", encoding="utf-8") as file:
+            file.write(line)

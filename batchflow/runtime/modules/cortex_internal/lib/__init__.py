@@ -1,0 +1,1 @@
+"""What Cortex's own package of this name offered to handlers."""

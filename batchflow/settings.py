@@ -1,0 +1,98 @@
+"""Settings: env names `BATCHFLOW_*`, the same on a laptop (shell) and in pods (the ConfigMap `batchflow`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from batchflow.errors import InvalidInput
+
+__all__ = ["Settings"]
+
+ENGINES: Final = ("argo", "local")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One object, built once at the edge (CLI, step, Python API) and passed in."""
+
+    engine: str = "argo"
+    store: str = ""  # s3://bucket/prefix or an absolute directory
+    queues: str = ""  # `sqs`, or `sqlite:<absolute directory>`
+    local_dir: str = ""  # where the local engine keeps its runs
+    cache_dir: str = ""  # where the local engine keeps virtual environments
+    namespace: str = "batchflow"
+    image: str = ""  # of the steps; empty: the one that belongs to this version
+    sources: tuple[str, ...] = ()  # further schemes that an enqueuer may read, such as `file`
+    log_level: str = "info"
+    visibility_s: int = 60
+    heartbeat_s: float = 15.0
+    grace_s: int = 30  # between SIGTERM and SIGKILL of a worker
+    retry_s: float = 600.0  # how long a step tries store and queue again before it exits 75
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, *, local: bool = False) -> Self:
+        """Read `BATCHFLOW_*`; raises InvalidInput naming the variable. `local` is the command line's `--local`."""
+        engine = "local" if local else _one_of(environ, "BATCHFLOW_ENGINE", ENGINES, "argo")
+        root = Path.cwd() / ".batchflow"
+        store = environ.get("BATCHFLOW_STORE", "") or (str(root) if engine == "local" else "")
+        if store and not store.startswith("s3://"):
+            store = str(Path(store).expanduser().absolute())
+        on_disk = store and not store.startswith("s3://")
+        local_dir = environ.get("BATCHFLOW_LOCAL_DIR", "") or str(Path(store, "local") if on_disk else root / "local")
+        queues = environ.get("BATCHFLOW_QUEUES", "") or (f"sqlite:{store}/queues" if on_disk else "sqs")
+        cache = environ.get("XDG_CACHE_HOME", "") or str(Path("~/.cache").expanduser())
+        return cls(
+            engine=engine,
+            store=store.rstrip("/"),
+            queues=queues,
+            local_dir=str(Path(local_dir).absolute()),
+            cache_dir=environ.get("BATCHFLOW_CACHE_DIR", "") or str(Path(cache, "batchflow")),
+            namespace=environ.get("BATCHFLOW_NAMESPACE", "batchflow"),
+            image=environ.get("BATCHFLOW_IMAGE", ""),
+            sources=tuple(s.strip() for s in environ.get("BATCHFLOW_SOURCES", "file" if engine == "local" else "").split(",") if s.strip()),
+            log_level=_one_of(environ, "BATCHFLOW_LOG_LEVEL", LOG_LEVELS, "info"),
+            visibility_s=int(_number(environ, "BATCHFLOW_VISIBILITY_S", 60, least=1)),
+            heartbeat_s=_number(environ, "BATCHFLOW_HEARTBEAT_S", 15, least=0.1),
+            grace_s=int(_number(environ, "BATCHFLOW_GRACE_S", 30, least=0)),
+            retry_s=_number(environ, "BATCHFLOW_RETRY_S", 600, least=0),
+        )
+
+    def to_env(self) -> dict[str, str]:
+        """The variables from which a step reads these settings again."""
+        return {
+            "BATCHFLOW_ENGINE": self.engine,
+            "BATCHFLOW_STORE": self.store,
+            "BATCHFLOW_QUEUES": self.queues,
+            "BATCHFLOW_LOCAL_DIR": self.local_dir,
+            "BATCHFLOW_CACHE_DIR": self.cache_dir,
+            "BATCHFLOW_NAMESPACE": self.namespace,
+            "BATCHFLOW_SOURCES": ",".join(self.sources),
+            "BATCHFLOW_LOG_LEVEL": self.log_level,
+            "BATCHFLOW_VISIBILITY_S": str(self.visibility_s),
+            "BATCHFLOW_HEARTBEAT_S": str(self.heartbeat_s),
+            "BATCHFLOW_GRACE_S": str(self.grace_s),
+            "BATCHFLOW_RETRY_S": str(self.retry_s),
+        }
+
+
+def _one_of(environ: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:
+    value = environ.get(name, "") or default
+    if value not in allowed:
+        raise InvalidInput(f'"{value}" is none of {", ".join(allowed)}', where=name)
+    return value
+
+
+def _number(environ: Mapping[str, str], name: str, default: float, *, least: float) -> float:
+    text = environ.get(name, "") or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value < least:
+        raise InvalidInput(f'"{text}" is not a number of at least {least:g}', where=name)
+    return value

@@ -1,0 +1,153 @@
+"""cortex.yaml: a list of apis, of either Cortex generation, with their names and endpoints checked across the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from batchflow.errors import InvalidInput, NotFound
+from batchflow.spec.additions import parse_additions
+from batchflow.spec.compute import node_groups
+from batchflow.spec.fields import Field
+from batchflow.spec.handler import parse_handler
+from batchflow.spec.model import Api
+from batchflow.spec.naming import label_name
+from batchflow.spec.pod import parse_pod
+from batchflow.spec.reader import Document, Place, document_of, read_document, shown_path
+
+__all__ = ["api_name", "handler_place", "load_api", "load_apis", "parse_api"]
+
+_KIND: Final = "BatchAPI"
+_MAX_NAME: Final = 42
+_ENDPOINT: Final = re.compile(r"[a-zA-Z0-9_\-./]*")
+_MAX_ENDPOINT: Final = 1000
+
+
+def load_apis(path: Path) -> list[Api]:
+    """Every api of a file.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: the file breaks a rule; says which, and in which line.
+    """
+    entries = _entries(read_document(path))
+    apis = [_parse_entry(entry) for entry in entries]
+    _refuse_twice("name", "name", entries, [api.name for api in apis])
+    _refuse_twice("endpoint", "networking", entries, [api.endpoint for api in apis])
+    return apis
+
+
+def load_api(path: Path, name: str | None) -> Api:
+    """One api of a file, whose other entries are checked too; `name` may be None if there is only one. Raises as `load_apis`."""
+    apis = load_apis(path)
+    names = ", ".join(api.name for api in apis)
+    if name is None:
+        if len(apis) > 1:
+            raise InvalidInput("holds several apis", where=shown_path(path), hint=f"name one of {names}")
+        return apis[0]
+    for api in apis:
+        if api.name == name:
+            return api
+    raise NotFound(f'there is no api "{name}"', where=shown_path(path), hint=f"there is {names}")
+
+
+def parse_api(value: Mapping[str, Any], *, where: str) -> Api:
+    """One entry as a value; `where` begins an error's place. Raises InvalidInput."""
+    return _parse_entry(Field.of(document_of(value, where)))
+
+
+def api_name(field: Field) -> str:
+    """An api's name by Cortex's rules."""
+    name = label_name(field, longest=_MAX_NAME)
+    if name.startswith("b-"):
+        raise field.error('cannot begin with "b-"', hint="choose another name")
+    return name
+
+
+def handler_place(path: Path, api: Api, key: str) -> Place:
+    """Where a file that `load_apis` accepted has a key of an api's handler, for errors that are found later."""
+    for entry in _entries(read_document(path)):
+        if api.handler and entry.value.get("name") == api.name:
+            return _labelled(entry).place.at(api.handler.key).at(key)
+    return Place(Document(None, shown_path(path)))
+
+
+def _entries(document: Document) -> list[Field]:
+    root = Field.of(document)
+    if isinstance(document.value, dict):
+        raise root.error("must be a list of apis (got a map)", hint='begin each api with "- "')
+    return root.elements(least=1)
+
+
+def _labelled(entry: Field) -> Field:
+    """The entry called `<name> (<kind>)` in errors, as far as it has them."""
+    if not isinstance(entry.value, dict):
+        return entry
+    name, kind = entry.value.get("name"), entry.value.get("kind")
+    index = f"index {entry.place.keys[-1]}" if entry.place.keys else "api"
+    label = name if isinstance(name, str) and name else index
+    return Field(entry.value, entry.place.called(f"{label} ({kind})" if isinstance(kind, str) and kind else label))
+
+
+def _parse_entry(entry: Field) -> Api:
+    entry = _labelled(entry)
+    fields = entry.fields()
+    name = api_name(fields.need("name"))
+    _check_kind(fields.need("kind"))
+    endpoint = _endpoint(fields.get("networking"), name)
+    generation = fields.exactly_one_of("handler", "predictor", "pod")
+    for key in ("handler", "predictor", "pod"):
+        fields.get(key)
+    code = fields.need(generation)
+    handler, pod = None, None
+    if generation == "pod":
+        fields.refuse("compute", 'key "compute" is not supported beside `pod`', hint="put it into each container")
+        pod, groups = parse_pod(code), node_groups(fields)
+        computes = tuple(container.compute for container in pod.containers)
+    else:
+        fields.refuse("node_groups", f'key "node_groups" is not supported beside `{generation}`', hint="put it under `compute`")
+        handler, groups = parse_handler(code, fields.get("compute"))
+        computes = (handler.compute,)
+    additions = parse_additions(fields.get("batchflow"), computes)
+    fields.finish()
+    has_hook = additions.on_job_complete is not False
+    return Api(name, endpoint, handler, pod, groups, additions, has_hook, raw=entry.mapping())
+
+
+def _check_kind(field: Field) -> None:
+    if field.value == "JobDeployment":
+        raise field.error("kind JobDeployment is not supported yet", hint=f"use {_KIND}")
+    field.one_of((_KIND,))
+
+
+def _endpoint(networking: Field | None, name: str) -> str:
+    """With its leading slash, without a trailing one."""
+    if networking is None:
+        return f"/{name}"
+    fields = networking.fields()
+    field = fields.get("endpoint")
+    fields.finish()
+    if field is None:
+        return f"/{name}"
+    text = field.text()
+    if len(text) > _MAX_ENDPOINT:
+        raise field.error(f"must be no more than {_MAX_ENDPOINT} characters (got {len(text)})")
+    if not _ENDPOINT.fullmatch(text):
+        raise field.error(f'"{text}" is not a valid endpoint', hint="use letters, digits, underscores, dashes, dots and slashes")
+    if "//" in text:
+        raise field.error(f'"{text}" cannot contain "//"')
+    endpoint = "/" + text.strip("/")
+    if endpoint == "/":
+        raise field.error('cannot be "/"', hint=f"leave it out for /{name}")
+    return endpoint
+
+
+def _refuse_twice(what: str, key: str, entries: list[Field], values: list[str]) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            first = _labelled(entries[values.index(value)]).place
+            raise _labelled(entries[index]).place.at(key).called(*_labelled(entries[index]).place.labels).error(
+                f'{what} "{value}" is taken by another api of this file', hint=f"{first.labels[0]} has it"
+            )

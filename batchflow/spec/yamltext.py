@@ -1,0 +1,264 @@
+"""YAML text → plain JSON values, and the line of any field in it.
+
+Built on the parser's events, not on its trees: values cost little memory, nesting and aliases are bounded before they can do harm, and
+no tag makes anything but a plain value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+)
+
+from batchflow.errors import InvalidInput
+
+__all__ = ["INTEGERS", "MAX_DEPTH", "Keys", "line_of", "parse_yaml"]
+
+Keys = tuple[str | int, ...]  # the way to a field: a map's key or a list's index at each level
+
+# Deeper values can't be written again: orjson's recursion limit is 254, and what we write wraps what we read.
+MAX_DEPTH: Final = 100
+# What orjson can write.
+INTEGERS: Final = range(-(2**63), 2**64)
+# Values that a file's aliases may stand for in all, each counted with what it holds ("billion laughs").
+_MAX_ALIASED: Final = 100_000
+
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG: Final = "tag:yaml.org,2002:"
+_TRUE: Final = ("yes", "true", "on")
+# A plain scalar's type. YAML 1.1, with JSON's numbers (1e-3) and without its base 60 (12:30), as Go's reader had it in Cortex.
+_PLAIN: Final = re.compile(
+    r"(?P<null>~|null|Null|NULL|)"
+    r"|(?P<bool>yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)"
+    r"|(?P<int>[-+]?(?:0b[01_]*[01][01_]*|0o?[0-7_]*[0-7]_*|0x[0-9a-fA-F_]*[0-9a-fA-F]_*|0|[1-9][0-9_]*))"
+    r"|(?P<float>[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
+    r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))"
+    r"|(?P<timestamp>[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?"
+    r"(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::?[0-9]{2})?))?)?)"
+    r"|(?P<merge><<)"
+)
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The one document in the text, as None, bool, int, float, str, list and dict; shared where an alias shared it.
+
+    Raises:
+        InvalidInput: naming file, line and column: not YAML, empty, several documents, a key twice, a key that is no string, a value
+            that JSON doesn't have, nesting or aliases beyond bounds.
+    """
+    try:
+        return _Builder(text, name).document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        hint = "indent with spaces, not tabs" if "\\t" in (error.problem or "") else ""
+        raise InvalidInput(f"is not valid YAML: {error.problem or error.context}", where=where, hint=hint) from error
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"is not valid YAML: {_reader_problem(error)}", where=f"{name}{_reader_place(text)}") from error
+
+
+def line_of(text: str, keys: Keys) -> int:
+    """The line, from 1, of the field at `keys`, or of the nearest thing around it; 0 if the text can't be read that far."""
+    line = 0
+    try:
+        events = _events(text)
+        event = next(events, None)
+        while event is not None and keys:
+            line = event.start_mark.line + 1
+            found = _step(events, event, keys[0])
+            if found is None:
+                return line
+            line, event = found
+            keys = keys[1:]
+        return line if line or event is None else event.start_mark.line + 1
+    except yaml.YAMLError:
+        return line
+
+
+def _step(events: Iterator[Event], start: Event, key: str | int) -> tuple[int, Event] | None:
+    """One level down: the line of the key (of the element, in a list), and the event that begins its value."""
+    if not isinstance(start, CollectionStartEvent):
+        return None
+    for index, event in enumerate(events):
+        if isinstance(event, CollectionEndEvent):
+            return None
+        line = event.start_mark.line + 1
+        if isinstance(start, MappingStartEvent):
+            found = isinstance(event, ScalarEvent) and event.value == key
+            _skip(events, event)
+            event = next(events)
+        else:
+            found = index == key
+        if found:
+            return line, event
+        _skip(events, event)
+    return None
+
+
+def _skip(events: Iterator[Event], event: Event) -> None:
+    depth = isinstance(event, CollectionStartEvent)
+    while depth:
+        event = next(events)
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+
+
+def _events(text: str) -> Iterator[Event]:
+    """Those of nodes, and the start of each further document."""
+    documents = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        documents += isinstance(event, DocumentStartEvent)
+        if isinstance(event, NodeEvent | CollectionEndEvent) or (documents > 1 and isinstance(event, DocumentStartEvent)):
+            yield event
+
+
+def _reader_problem(error: yaml.YAMLError) -> str:
+    character = getattr(error, "character", None)
+    return f"the character {character:#x} is not allowed" if isinstance(character, int) else "a character is not allowed"
+
+
+def _reader_place(text: str) -> str:
+    """libyaml gives no usable position for a forbidden character, so look for it."""
+    match = re.search("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    if match is None:
+        return ""
+    before = text[: match.start()]
+    return f":{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
+class _Builder:
+    """One pass over the events."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self._events = _events(text)
+        self._name = name
+        self._anchors: dict[str, tuple[Any, int]] = {}  # value, and how many values it is
+        self._built = 0
+        self._aliased = 0
+
+    def document(self) -> Any:
+        first = next(self._events, None)
+        if first is None:
+            raise InvalidInput("is empty", where=self._name)
+        value = self._value(first, MAX_DEPTH)
+        for event in self._events:
+            raise self._error(event, "a second document begins here", "one file holds one document")
+        return value
+
+    def _error(self, event: Event, what: str, hint: str = "") -> InvalidInput:
+        mark = event.start_mark
+        return InvalidInput(what, where=f"{self._name}:{mark.line + 1}:{mark.column + 1}", hint=hint)
+
+    def _value(self, event: Event, depth: int) -> Any:
+        if depth == 0:
+            raise self._error(event, f"is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(event, AliasEvent):
+            return self._alias(event)
+        before = self._built
+        self._built += 1
+        if isinstance(event, ScalarEvent):
+            value = self._scalar(event)
+        elif isinstance(event, MappingStartEvent):
+            self._refuse_tag(event, "map")
+            value = self._mapping(depth)
+        else:
+            self._refuse_tag(event, "seq")
+            value = []
+            while not isinstance(item := next(self._events), SequenceEndEvent):
+                value.append(self._value(item, depth - 1))
+        if event.anchor is not None:  # type: ignore[attr-defined]
+            self._anchors[event.anchor] = value, self._built - before  # type: ignore[attr-defined]
+        return value
+
+    def _alias(self, event: AliasEvent) -> Any:
+        if event.anchor not in self._anchors:
+            raise self._error(event, f"*{event.anchor} is not defined above", f"mark a value with &{event.anchor} first")
+        value, size = self._anchors[event.anchor]
+        self._built += size
+        self._aliased += size
+        if self._aliased > _MAX_ALIASED:
+            raise self._error(event, f"aliases stand for more than {_MAX_ALIASED} values", "write the values out")
+        return value
+
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), MappingEndEvent):
+            if self._is_merge(event):
+                for other in self._merged(event, depth):
+                    merged = {**other, **merged}
+                continue
+            key = self._value(event, depth - 1)
+            if not isinstance(key, str):
+                written = event.value if isinstance(event, ScalarEvent) else "a list or map"
+                raise self._error(event, f"the key {written} is not a string", "put it in quotes")
+            if key in mapping:
+                raise self._error(event, f'key "{key}" is there twice')
+            mapping[key] = self._value(next(self._events), depth - 1)
+        return {**merged, **mapping} if merged else mapping
+
+    def _is_merge(self, event: Event) -> bool:
+        return isinstance(event, ScalarEvent) and event.value == "<<" and event.implicit[0]
+
+    def _merged(self, event: Event, depth: int) -> list[dict[str, Any]]:
+        value = self._value(next(self._events), depth - 1)
+        others = value if isinstance(value, list) else [value]
+        if not all(isinstance(other, dict) for other in others):
+            raise self._error(event, "<< takes a map or a list of maps")
+        return others
+
+    def _refuse_tag(self, event: CollectionStartEvent, allowed: str) -> None:
+        if event.tag not in (None, "!", _TAG + allowed):
+            raise self._error(event, f"the tag {event.tag} is not supported", "use plain values only")
+
+    def _scalar(self, event: ScalarEvent) -> Any:
+        if event.tag in ("!", _TAG + "str") or (event.tag is None and not event.implicit[0]):
+            return event.value
+        match = _PLAIN.fullmatch(event.value)
+        kind = match.lastgroup if match else "str"
+        if event.tag not in (None, f"{_TAG}{kind}"):
+            raise self._error(event, f"{event.value} with the tag {event.tag} is not supported", "use plain values only")
+        if kind in ("str", "merge"):
+            return event.value
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return event.value.lower() in _TRUE
+        if kind == "timestamp":
+            raise self._error(event, f"{event.value} is a date, which JSON doesn't have", "put it in quotes")
+        return self._number(event, kind)
+
+    def _number(self, event: ScalarEvent, kind: str | None) -> int | float:
+        text = event.value.replace("_", "")
+        if kind == "int":
+            number = _integer(text)
+            if number is None:
+                raise self._error(event, "the integer has more than 64 bits", "put it in quotes")
+            return number
+        value = float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
+        if not math.isfinite(value):
+            raise self._error(event, f"{event.value} is a number that JSON doesn't have", "put it in quotes")
+        return value
+
+
+def _integer(text: str) -> int | None:
+    """Digits as YAML 1.1 writes them, 010 being octal; None beyond 64 bits."""
+    if len(text) > 70:  # longer than 64 binary digits with sign and prefix
+        return None
+    octal = re.fullmatch(r"([-+]?)0([0-7]+)", text)
+    number = int(octal[1] + octal[2], 8) if octal else int(text, 0)
+    return number if number in INTEGERS else None

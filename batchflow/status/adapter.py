@@ -1,0 +1,152 @@
+"""From records and what was observed to a Cortex job status; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from batchflow import contract
+from batchflow.queues.protocol import Depth
+from batchflow.records import Checkpoint, Counters, FinalStatus, HookAnswer, SubmissionRecord
+from batchflow.status import model, workflow
+from batchflow.status.accounting import Accounting
+from batchflow.status.model import BatchMetrics, JobStatus
+from batchflow.status.verdict import verdict
+
+__all__ = ["Facts", "final_status", "job_status", "needs_accounting"]
+
+# Between writing submission.json and the workflow's creation there may be no workflow; after this it is taken as gone.
+SUBMITTING_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one run of a job. `total` is None until the enqueuer has ended; `explanation` is the engine's, if any."""
+
+    submission: SubmissionRecord
+    run: int
+    hook_due: bool
+    checkpoint: Checkpoint | None = None
+    counters: Sequence[Counters] = ()
+    hook: HookAnswer | None = None
+    final: FinalStatus | None = None
+    workflow: Mapping[str, Any] | None = None
+    pods: Sequence[Mapping[str, Any]] = ()
+    explanation: str = ""
+    depth: Depth | None = None
+
+    @property
+    def total(self) -> int | None:
+        return self.checkpoint.total if self.checkpoint and self.checkpoint.done else None
+
+    @property
+    def error(self) -> str:
+        """The enqueuer's own word, in this run, that the input can't be used."""
+        return self.checkpoint.error if self.checkpoint and self.checkpoint.run == self.run else ""
+
+    @property
+    def enqueued(self) -> bool:
+        """This run's enqueuer has ended well."""
+        return self.total is not None and self.checkpoint is not None and self.checkpoint.run == self.run
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will happen: the workflow ended or is gone."""
+        return self.workflow is None or workflow.ended(self.workflow)
+
+
+def job_status(facts: Facts, now: datetime, accounting: Accounting | None = None) -> JobStatus:
+    """The status as of `now`. `accounting` is needed only of a run that is over without a final status; see `needs_accounting`."""
+    if facts.final and facts.final.run == facts.run:
+        return JobStatus.from_dict(facts.final.status)
+    if _being_submitted(facts, now):
+        return _live(facts, model.PENDING, now)
+    if facts.over:
+        return final_status(facts, accounting, now)
+    if facts.enqueued:
+        return _live(facts, model.RUNNING, now)
+    assert facts.workflow is not None
+    started = workflow.step_phase(facts.workflow, contract.STEP_ENQUEUE) not in ("", "Pending")
+    return _live(facts, model.ENQUEUING if started else model.PENDING, now)
+
+
+def needs_accounting(facts: Facts, now: datetime) -> bool:
+    """Whether `job_status` will have to give the verdict, and so needs every outcome read."""
+    final = facts.final and facts.final.run == facts.run
+    return facts.over and not final and not _being_submitted(facts, now)
+
+
+def final_status(facts: Facts, accounting: Accounting | None, now: datetime) -> JobStatus:
+    """The verdict as a status; cleanup writes it down while the workflow itself still runs."""
+    ending = workflow.ending(facts.workflow, facts.pods, facts.counters, facts.explanation)
+    code, message = verdict(accounting=accounting, enqueue_error=facts.error, hook=facts.hook, hook_due=facts.hook_due, ending=ending)
+    ended = facts.workflow and workflow.finished_at(facts.workflow)
+    counted = accounting or Accounting(0)
+    return JobStatus(
+        **_common(facts),
+        status=code,
+        total_batch_count=counted.total if accounting else _cut_so_far(facts),
+        batches_failed=counted.failed,
+        batches_without_outcome=accounting.missing if accounting else None,
+        batch_metrics=_metrics(counted.succeeded, counted.failed_attempts, counted.seconds),
+        end_time=ended or now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        message=message,
+    )
+
+
+def _being_submitted(facts: Facts, now: datetime) -> bool:
+    age_s = (now - datetime.fromisoformat(facts.submission.created_time)).total_seconds()
+    return facts.workflow is None and facts.run == 1 and not facts.explanation and age_s < SUBMITTING_S
+
+
+def _live(facts: Facts, code: str, now: datetime) -> JobStatus:
+    """From counters, so that the cost does not grow with the number of batches; a repeated batch may be counted twice here."""
+    succeeded = sum(c.succeeded for c in facts.counters)
+    finished = sum(c.finished for c in facts.counters)
+    seconds = sum(c.seconds for c in facts.counters)
+    total = facts.total if facts.total is not None else _cut_so_far(facts)
+    waiting = facts.depth.visible + facts.depth.in_flight if facts.depth else max(0, total - finished)
+    counts = None
+    message = ""
+    if facts.workflow is not None and code == model.RUNNING:
+        counts = workflow.worker_counts(facts.workflow, facts.pods, facts.counters, now)
+    if facts.workflow is not None:
+        message = workflow.waiting_for(facts.workflow, facts.pods, facts.counters)
+    return JobStatus(
+        **_common(facts),
+        status=code,
+        total_batch_count=total,
+        batches_in_queue=waiting,
+        batches_failed=min(finished - succeeded, total) if finished > succeeded else 0,
+        batches_without_outcome=max(0, total - finished),
+        batch_metrics=_metrics(min(succeeded, total), sum(c.failed for c in facts.counters), seconds),
+        worker_counts=counts,
+        message=message,
+    )
+
+
+def _common(facts: Facts) -> dict[str, Any]:
+    record = facts.submission
+    body = record.submission
+    return {
+        "job_id": record.job_id,
+        "api_name": record.api_name,
+        "api_id": record.api_id,
+        "workers": body["workers"],
+        "sqs_dead_letter_queue": body.get("sqs_dead_letter_queue"),
+        "config": body.get("config"),
+        "timeout": body.get("timeout"),
+        "sqs_url": facts.checkpoint.queue_url if facts.checkpoint else "",
+        "created_time": record.created_time,
+        "run": facts.run,
+    }
+
+
+def _cut_so_far(facts: Facts) -> int:
+    return facts.checkpoint.next_index if facts.checkpoint else 0
+
+
+def _metrics(succeeded: int, failed_attempts: int, seconds: float) -> BatchMetrics:
+    return BatchMetrics(succeeded, failed_attempts, round(seconds / succeeded, 6) if succeeded else None)

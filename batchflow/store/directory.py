@@ -1,0 +1,151 @@
+"""The store of local runs: a directory, one file a key; and how directories are listed in S3's order."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from batchflow.errors import InvalidInput, Unreachable
+from batchflow.store.protocol import check_key
+
+__all__ = ["DirectoryStore", "files_in_key_order"]
+
+_DRAFTS: Final = ".drafts"  # below the root, so on the same file system: what is being written
+_ATTEMPTS: Final = 100  # against deletes that remove the folder which a write has just made
+
+
+class DirectoryStore:
+    """Processes and threads may share it."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_absolute():
+            raise InvalidInput(f'"{root}" is not an absolute directory', where="BATCHFLOW_STORE")
+        self._root = root
+
+    @property
+    def url(self) -> str:
+        return str(self._root)
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with _translated(path), self._draft(data) as draft:
+            _in_folder(path, lambda: os.replace(draft, path))
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        try:
+            with _translated(path), self._draft(data) as draft:
+                _in_folder(path, lambda: os.link(draft, path))
+        except FileExistsError:
+            return False
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        path = self._path(key)
+        with _translated(path):
+            try:
+                return path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        folder, slash, start = prefix.rpartition("/")
+        if slash:
+            check_key(folder)
+        root = f"{self._root}/"
+        with _translated(self._root):
+            for path in files_in_key_order(root + folder + slash, start):
+                key = path.removeprefix(root)
+                if not key.startswith(f"{_DRAFTS}/"):
+                    yield key
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """As in the Protocol; folders that become empty go too."""
+        for key in keys:
+            path = self._path(key)
+            with _translated(path), suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+            for folder in path.parents[: key.count("/")]:
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+    def _path(self, key: str) -> Path:
+        if check_key(key).partition("/")[0] == _DRAFTS:
+            raise InvalidInput(f"{key!r} is not a key of the store", hint=f"{_DRAFTS} is the store's own folder")
+        return self._root / key
+
+    @contextmanager
+    def _draft(self, data: bytes) -> Iterator[Path]:
+        """A file with the data, safely on disk, to be moved or linked to its place."""
+        drafts = self._root / _DRAFTS
+        drafts.mkdir(parents=True, exist_ok=True)
+        draft = drafts / uuid.uuid4().hex
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                # Else a power cut could leave the new name with nothing in it. The name itself may be lost: then it is as if never written.
+                os.fsync(file.fileno())
+            yield draft
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def files_in_key_order(folder: str, start: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Paths of the files below `folder` (which ends in `/`) whose path starts with `folder + start`, as S3 lists keys: by their bytes.
+
+    Links are followed, but not to a directory that holds them (`above`: device and inode of each). A missing folder is empty.
+    """
+    try:
+        info = os.stat(folder)
+        identity = (info.st_dev, info.st_ino)
+        if identity in above:
+            return
+        with os.scandir(folder) as entries:
+            # All keys of a folder start with its name and a slash, so that is its place among the names: `a-b`, `a/…`, `a0`.
+            # Strings sort by code points, which is the order of their UTF-8 bytes.
+            names = sorted(name for name in map(_listed_name, entries) if name.startswith(start) and name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        if name.endswith("/"):
+            yield from files_in_key_order(folder + name, "", above | {identity})
+        else:
+            yield folder + name
+
+
+def _listed_name(entry: os.DirEntry[str]) -> str:
+    """The name, with a slash if it is a folder; empty for what is neither file nor folder, such as a broken link."""
+    with suppress(OSError):  # a link in a circle
+        if entry.is_file():
+            return entry.name
+        if entry.is_dir():
+            return f"{entry.name}/"
+    return ""
+
+
+def _in_folder(path: Path, act: Callable[[], None]) -> None:
+    """Make the file's folder, then act; again if a `delete` elsewhere removes the folder in between."""
+    for _ in range(_ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return act()
+        except FileNotFoundError:
+            continue
+    raise Unreachable("can't be written: its folder is removed again and again", where=str(path))
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise Unreachable(f"the store can't be used: {error.strerror}", where=str(path)) from error

@@ -1,0 +1,175 @@
+"""Reads and writes a job's records: the only module that knows where in the store each of them is (DESIGN.md section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from batchflow.errors import NotFound
+from batchflow.records import (
+    Checkpoint,
+    Counters,
+    FinalStatus,
+    HookAnswer,
+    JobRef,
+    Outcome,
+    RunRecord,
+    SubmissionRecord,
+)
+from batchflow.spec.model import Api
+from batchflow.spec.stored import api_from_document
+from batchflow.store.protocol import SourceFile, Store
+
+__all__ = ["ApiRecords", "JobRecords"]
+
+
+class ApiRecords:
+    """apis/ and projects/: deployed apis and their Handlers' files."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def save(self, name: str, api_id: str, document: dict[str, Any]) -> None:
+        self.store.put(f"apis/{name}/{api_id}.json", orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+    def api(self, name: str, api_id: str) -> Api:
+        data = self.store.get(f"apis/{name}/{api_id}.json")
+        if data is None:
+            raise NotFound(f"{name} is not deployed", where=self.store.url, kind="resources.api_not_deployed")
+        return api_from_document(orjson.loads(data))
+
+    def current_id(self, name: str) -> str | None:
+        data = self.store.get(f"apis/{name}/current.json")
+        return None if data is None else str(orjson.loads(data)["api_id"])
+
+    def names(self) -> list[str]:
+        """Every api that has a job or a deployment."""
+        parts = (key.split("/")[1] for key in self.store.list("apis/"))
+        return sorted(set(parts))
+
+    def save_project(self, sha256: str, data: bytes) -> None:
+        self.store.create(f"projects/{sha256}.zip", data)
+
+    def project(self, sha256: str) -> bytes:
+        data = self.store.get(f"projects/{sha256}.zip")
+        if data is None:
+            raise NotFound(f"project {sha256} is not in the store", where=self.store.url)
+        return data
+
+    def job_ids(self, name: str) -> list[str]:
+        """Newest first, as ids sort."""
+        prefix = f"jobs/{name}/"
+        return [key[len(prefix) :].split("/")[0] for key in self.store.list(prefix) if key.endswith("/submission.json")]
+
+
+class JobRecords:
+    """jobs/<api>/<job_id>/: one job's records."""
+
+    def __init__(self, store: Store, job: JobRef) -> None:
+        self.store = store
+        self.job = job
+        self.prefix = f"jobs/{job.api}/{job.job_id}/"
+
+    def _get(self, name: str) -> bytes | None:
+        return self.store.get(self.prefix + name)
+
+    def _put(self, name: str, data: bytes) -> None:
+        self.store.put(self.prefix + name, data)
+
+    def create_submission(self, record: SubmissionRecord) -> bool:
+        """False if the job has one already."""
+        return self.store.create(self.prefix + "submission.json", record.dump())
+
+    def submission(self) -> SubmissionRecord:
+        data = self._get("submission.json")
+        if data is None:
+            raise NotFound(
+                f"unable to find BatchAPI job {self.job.job_id} ({self.job.api} api)",
+                where=self.store.url,
+                kind="job.not_found",
+            )
+        return SubmissionRecord.load(data)
+
+    def latest_run(self) -> int:
+        data = self._get("run.json")
+        return 1 if data is None else RunRecord.load(data).run
+
+    def save_run(self, run: int) -> None:
+        self._put("run.json", RunRecord(run).dump())
+
+    def create_inputs(self, files: Iterable[SourceFile]) -> None:
+        """Fix the listing; the first one written stays."""
+        lines = (orjson.dumps({"path": f.path, "etag": f.etag, "size_bytes": f.size_bytes}) for f in files)
+        self.store.create(self.prefix + "inputs.jsonl", b"\n".join(lines))
+
+    def inputs(self) -> list[SourceFile] | None:
+        data = self._get("inputs.jsonl")
+        return None if data is None else [SourceFile(**orjson.loads(line)) for line in data.splitlines()]
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The enqueuer's, of whichever run wrote last."""
+        data = self._get("enqueue.json")
+        return None if data is None else Checkpoint.load(data)
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self._put("enqueue.json", checkpoint.dump())
+
+    def create_document(self, document: dict[str, Any]) -> None:
+        """job.json, indented as Cortex wrote it; the first one written stays."""
+        self.store.create(self.prefix + "job.json", orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+    def document(self) -> bytes | None:
+        return self._get("job.json")
+
+    def save_counters(self, counters: Counters) -> None:
+        self._put(f"counters/{counters.pod}.json", counters.dump())
+
+    def counters(self) -> list[Counters]:
+        """Those of every pod of every run."""
+        found = (self.store.get(key) for key in self.store.list(self.prefix + "counters/"))
+        return [Counters.load(data) for data in found if data is not None]
+
+    def create_outcomes(self, pod: str, number: int, outcomes: Iterable[Outcome]) -> None:
+        """Write a flush as an object of its own; the same flush repeated changes nothing."""
+        self._put(f"outcomes/{pod}/{number:06d}.jsonl", b"\n".join(outcome.dump() for outcome in outcomes))
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Every outcome that any pod of any run wrote, a stream; a batch may have several."""
+        for key in self.store.list(self.prefix + "outcomes/"):
+            for line in (self.store.get(key) or b"").splitlines():
+                yield Outcome.load(line)
+
+    def mark_start(self, index: int, pod: str, receive_count: int) -> int:
+        """Note that a batch received often is now handled; returns how many such marks it has, this one included."""
+        prefix = f"{self.prefix}starts/{index}/"
+        self.store.create(f"{prefix}{pod}-{receive_count}", b"")
+        return sum(1 for _ in self.store.list(prefix))
+
+    def hook(self) -> HookAnswer | None:
+        data = self._get("hook.json")
+        return None if data is None else HookAnswer.load(data)
+
+    def save_hook(self, answer: HookAnswer) -> None:
+        self._put("hook.json", answer.dump())
+
+    def save_log(self, pod: str, container: str, tail: bytes) -> None:
+        self._put(f"logs/{pod}/{container}.log", tail)
+
+    def logs(self) -> list[tuple[str, str]]:
+        """(pod, container) of each saved log."""
+        prefix = self.prefix + "logs/"
+        parts = (key[len(prefix) :].removesuffix(".log").split("/") for key in self.store.list(prefix))
+        return [(pod, container) for pod, container in parts]
+
+    def log(self, pod: str, container: str) -> bytes:
+        return self._get(f"logs/{pod}/{container}.log") or b""
+
+    def final(self) -> FinalStatus | None:
+        """The latest final status, whichever run wrote it."""
+        data = self._get("status.json")
+        return None if data is None else FinalStatus.load(data)
+
+    def save_final(self, final: FinalStatus) -> None:
+        self._put("status.json", final.dump())

@@ -1,0 +1,35 @@
+"""Chooses the store that `BATCHFLOW_STORE` names, and where users' files are read from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchflow.errors import InvalidInput
+from batchflow.settings import Settings
+from batchflow.store.directory import DirectoryStore
+from batchflow.store.protocol import Sources, Store
+from batchflow.store.sources import LocalFiles, StoredFiles, UserSources
+
+__all__ = ["open_sources", "open_store"]
+
+
+def open_store(url: str) -> Store:
+    """The store at `s3://bucket/prefix`, or in an absolute directory (made at need); raises InvalidInput."""
+    if url.startswith("s3://"):
+        from batchflow.store.s3 import S3Store, connect  # boto3 takes 0.3 s to import
+
+        return S3Store(connect(), url)
+    if not url:
+        raise InvalidInput("no store is set", where="BATCHFLOW_STORE", hint="give s3://bucket/prefix, or --local for a run on this machine")
+    return DirectoryStore(Path(url))
+
+
+def open_sources(settings: Settings) -> Sources:
+    """`s3://` always; absolute paths and `file://` if `settings.sources` lists `file`."""
+    return UserSources(_s3_files, LocalFiles() if "file" in settings.sources else None)
+
+
+def _s3_files() -> StoredFiles:
+    from batchflow.store.s3 import S3Files, connect  # boto3 takes 0.3 s to import
+
+    return S3Files(connect())

@@ -1,0 +1,351 @@
+"""One suite for every queue: SQLite, SQS on ElasticMQ (a real SQS server), SQS on moto's server."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from batchflow.errors import Internal, InvalidInput, NotFound
+from batchflow.queues.open import open_queues
+from batchflow.queues.protocol import Delivery, Depth, Queue, Queues
+from batchflow.records import Message
+from batchflow.settings import Settings
+
+SOON_S = 20.0  # bounds a hang; nothing should take so long
+
+
+@pytest.fixture(params=["sqlite", "elasticmq", "moto"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def queues(backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Queues:
+    if backend == "sqlite":
+        return open_queues(Settings(queues=f"sqlite:{tmp_path}/queues"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", request.getfixturevalue(backend))
+    return open_queues(Settings(queues="sqs"))
+
+
+@pytest.fixture
+def name() -> str:
+    return f"contract_{uuid.uuid4().hex[:12]}.fifo"
+
+
+@pytest.fixture
+def queue(queues: Queues, name: str) -> Iterator[Queue]:
+    queue = queues.create(name, visibility_s=60, tags={"batchflow": "test"})
+    yield queue
+    queue.close()
+    queues.remove(queue.url)
+
+
+@pytest.fixture
+def refuses_stale_receipts(backend: str) -> None:
+    if backend == "moto":
+        pytest.skip("moto's server accepts stale receipts")
+
+
+def message(number: int, *, body: str = "", group: str = "", attempt: int = 1) -> Message:
+    return Message(body or f'["{number}"]', group or str(number), f"job-{number}-{attempt}", {"batch_index": str(number)})
+
+
+def receive_all(queue: Queue, *, visibility_s: int = 60) -> list[Delivery]:
+    """Until a receive that waits finds nothing."""
+    found: list[Delivery] = []
+    while some := queue.receive(10, wait_s=1, visibility_s=visibility_s):
+        found += some
+    return found
+
+
+def bodies(deliveries: Sequence[Delivery]) -> list[str]:
+    return sorted(delivery.message.body for delivery in deliveries)
+
+
+def receive_one(queue: Queue, *, visibility_s: int = 60) -> Delivery:
+    """The next delivery, waiting at most SOON_S for it."""
+    deadline = time.monotonic() + SOON_S
+    while time.monotonic() < deadline:
+        if found := queue.receive(1, wait_s=1, visibility_s=visibility_s):
+            return found[0]
+    pytest.fail("nothing to receive")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['["plain"]', '["grün 日本 \N{GRINNING FACE}"]', '[\n\t"two lines"\r\n]', '["<&> ]]>"]', "[" + "7" * 262_141 + "]"],
+    ids=["ascii", "non-ascii", "white-space", "markup", "262143-bytes"],
+)
+def test_a_message_comes_out_as_it_went_in(queue: Queue, body: str) -> None:
+    sent = Message(body, "7", "job-7-1", {"batch_index": "7", "api_name": "übung", "attempt": "1"})
+    assert queue.send([sent]) == []
+    delivery = receive_one(queue)
+    assert delivery.message == sent
+    assert delivery.receive_count == 1
+
+
+def test_ten_messages_of_the_largest_batch_go_in_one_send(queue: Queue) -> None:
+    messages = [message(n, body=f"[{n}" + "7" * 262_100 + "]") for n in range(10)]
+    assert queue.send(messages) == []
+    assert bodies(receive_all(queue)) == sorted(m.body for m in messages)
+
+
+@pytest.mark.parametrize("count", [0, 11])
+def test_a_call_takes_one_to_ten_messages(queue: Queue, count: int) -> None:
+    with pytest.raises(Internal):
+        queue.send([message(n) for n in range(count)])
+    with pytest.raises(Internal):
+        queue.receive(count, wait_s=0, visibility_s=60)
+    assert queue.depth() == Depth(0, 0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Message("", "1", "1"),
+        Message("\x01", "1", "1"),
+        Message("\ufffe", "1", "1"),
+        Message("[1]", "", "1"),
+        Message("[1]", "1", "ü"),
+        Message("[1]", "1", "x" * 129),
+        Message("[1]", "1", "1", {"attempt": ""}),
+        Message("[1]", "1", "1", {"reason": "\x00"}),
+        Message("[1]", "1", "1", {"a b": "1"}),
+        Message("[1]", "1", "1", {str(n): "1" for n in range(11)}),
+        Message("7" * 1_048_577, "1", "1"),
+    ],
+    ids=lambda bad: f"{bad.body[:3]!r}-{bad.group}-{bad.dedup[:3]}-{len(bad.attributes)}",
+)
+def test_what_sqs_can_not_carry_is_refused_for_good_and_the_rest_is_sent(queue: Queue, bad: Message) -> None:
+    refused = queue.send([message(1), bad, message(2)])
+    assert [(r.message, r.permanent, bool(r.reason)) for r in refused] == [(bad, True, True)]
+    assert bodies(receive_all(queue)) == ['["1"]', '["2"]']
+
+
+def test_a_held_message_is_hidden_until_its_time_is_over_and_then_comes_again_with_a_higher_count(queue: Queue) -> None:
+    queue.send([message(1)])
+    first = receive_one(queue, visibility_s=2)
+    assert queue.receive(10, wait_s=0, visibility_s=60) == []
+    second = receive_one(queue, visibility_s=2)
+    third = receive_one(queue)
+    assert [d.receive_count for d in (first, second, third)] == [1, 2, 3]
+    assert len({d.receipt for d in (first, second, third)}) == 3
+    assert first.message == second.message == third.message
+
+
+def test_extending_keeps_a_message_hidden(queue: Queue) -> None:
+    queue.send([message(1)])
+    held = receive_one(queue, visibility_s=2)
+    queue.extend([held], 60)
+    time.sleep(2.5)
+    assert queue.receive(10, wait_s=0, visibility_s=60) == []
+    assert queue.depth() == Depth(visible=0, in_flight=1)
+
+
+def test_extending_by_nothing_gives_back_at_once(queue: Queue) -> None:
+    queue.send([message(1)])
+    held = receive_one(queue, visibility_s=600)
+    queue.extend([held], 0)
+    assert receive_one(queue).receive_count == 2
+
+
+def test_a_deleted_message_never_comes_again(queue: Queue) -> None:
+    queue.send([message(1), message(2)])
+    held = receive_all(queue, visibility_s=2)
+    assert len(held) == 2
+    queue.delete([d for d in held if d.message.group == "1"])
+    again = receive_one(queue)
+    assert again.message.group == "2"
+    queue.delete([again])
+    time.sleep(2.5)
+    assert queue.receive(10, wait_s=0, visibility_s=60) == []
+    assert queue.depth() == Depth(0, 0)
+
+
+def test_any_number_of_messages_is_extended_and_deleted_at_once(queue: Queue) -> None:
+    for start in range(0, 30, 10):
+        queue.send([message(n) for n in range(start, start + 10)])
+    held = receive_all(queue, visibility_s=30)
+    assert len(held) == 30
+    queue.extend(held[:25], 0)
+    assert len(receive_all(queue)) == 25
+    queue.delete(held[25:])
+    assert queue.depth() == Depth(visible=0, in_flight=25)
+    queue.extend([], 10)
+    queue.delete([])
+
+
+@pytest.mark.usefixtures("refuses_stale_receipts")
+def test_a_stale_receipt_is_ignored(queue: Queue) -> None:
+    queue.send([message(1), message(2)])
+    stale = receive_all(queue, visibility_s=1)
+    assert len(stale) == 2
+    current = [receive_one(queue), receive_one(queue)]
+    queue.extend(stale, 0)
+    assert queue.receive(10, wait_s=0, visibility_s=60) == []
+    queue.delete(stale)
+    assert queue.depth() == Depth(visible=0, in_flight=2)
+    queue.delete(current)
+    assert queue.depth() == Depth(0, 0)
+
+
+def test_a_receipt_of_a_deleted_message_is_ignored(queue: Queue) -> None:
+    queue.send([message(1), message(2)])
+    held = receive_all(queue)
+    queue.delete(held[:1])
+    queue.delete(held)
+    queue.extend(held, 60)
+    assert queue.depth() == Depth(0, 0)
+
+
+def test_a_repeated_message_is_dropped_even_after_the_first_was_deleted(queue: Queue) -> None:
+    queue.send([message(1), message(1), message(2)])
+    queue.send([message(1)])
+    held = receive_all(queue)
+    assert bodies(held) == ['["1"]', '["2"]']
+    queue.delete(held)
+    assert queue.send([message(1)]) == []
+    assert queue.receive(10, wait_s=0, visibility_s=60) == []
+
+
+def test_the_next_attempt_of_a_batch_is_no_repeat(queue: Queue) -> None:
+    queue.send([message(1)])
+    queue.delete([receive_one(queue)])
+    queue.send([message(1, attempt=2)])
+    assert receive_one(queue).message.dedup == "job-1-2"
+
+
+def test_dedup_ids_count_within_their_group(queue: Queue, backend: str) -> None:
+    if backend != "sqlite":
+        pytest.skip("ElasticMQ and moto deduplicate over the whole queue")
+    queue.send([Message("[1]", "1", "same"), Message("[2]", "2", "same")])
+    assert bodies(receive_all(queue)) == ["[1]", "[2]"]
+
+
+def test_a_group_has_its_order_and_waits_while_a_message_of_it_is_held(queue: Queue) -> None:
+    queue.send([message(1, group="g")])
+    queue.send([message(2, group="g")])
+    first = receive_one(queue)
+    assert first.message.body == '["1"]'
+    assert queue.receive(10, wait_s=0, visibility_s=60) == []
+    queue.delete([first])
+    assert receive_one(queue).message.body == '["2"]'
+
+
+def test_groups_do_not_block_each_other(queue: Queue) -> None:
+    queue.send([message(1), message(2)])
+    assert len({receive_one(queue).message.group, receive_one(queue).message.group}) == 2
+
+
+def test_depth_counts_visible_and_held(queue: Queue) -> None:
+    assert queue.depth() == Depth(0, 0)
+    queue.send([message(n) for n in range(5)])
+    assert queue.depth() == Depth(visible=5, in_flight=0)
+    queue.receive(2, wait_s=0, visibility_s=60)
+    assert queue.depth() == Depth(visible=3, in_flight=2)
+
+
+def test_a_receive_that_waits_gets_what_is_sent_meanwhile(queue: Queue) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(queue.receive, 1, 20, 60)
+        time.sleep(0.5)
+        assert not waiting.done()
+        queue.send([message(1)])
+        assert bodies(waiting.result(SOON_S)) == ['["1"]']
+
+
+def test_threads_share_a_queue_and_each_message_is_delivered_once(queue: Queue, backend: str) -> None:
+    if backend == "moto":
+        pytest.skip("moto's server may deliver a message twice to receivers that ask at once")
+    found: list[str] = []
+    lock = threading.Lock()
+
+    def receive() -> None:
+        while some := queue.receive(10, wait_s=2, visibility_s=600):
+            queue.extend(some, 600)
+            with lock:
+                found.extend(d.message.group for d in some)
+            queue.delete(some)
+
+    with ThreadPoolExecutor(6) as pool:
+        receivers = [pool.submit(receive) for _ in range(3)]
+        senders = [pool.submit(queue.send, [message(n) for n in range(start, start + 10)]) for start in range(0, 300, 10)]
+        assert [refused for sender in senders for refused in sender.result(60)] == []
+        for receiver in receivers:
+            receiver.result(60)
+    assert sorted(map(int, found)) == list(range(300))
+
+
+def test_creating_a_queue_again_finds_it_with_its_messages(queues: Queues, queue: Queue, name: str) -> None:
+    queue.send([message(1)])
+    for visibility_s in (60, 30):
+        again = queues.create(name, visibility_s=visibility_s, tags={})
+        assert again.url == queue.url
+    assert bodies(receive_all(again)) == ['["1"]']
+    again.close()
+
+
+def test_threads_that_create_a_queue_at_once_get_the_same_one(queues: Queues, name: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: queues.create(name, visibility_s=60, tags={}), range(8)))
+    assert len({queue.url for queue in made}) == 1
+    for number, queue in enumerate(made):
+        assert queue.send([message(number)]) == []
+    assert made[0].depth().visible == 8
+    for queue in made:
+        queue.close()
+    queues.remove(made[0].url)
+
+
+def test_a_queue_is_opened_by_its_url_name_and_arn(queues: Queues, queue: Queue, name: str, backend: str) -> None:
+    account = "000000000000" if backend == "elasticmq" else "123456789012"
+    queue.send([message(1), message(2), message(3)])
+    by_name = queues.find(name)
+    assert by_name is not None
+    for other in (by_name, queues.open(queue.url), queues.open_arn(f"arn:aws:sqs:us-east-1:{account}:{name}")):
+        assert other.url == queue.url
+        assert receive_one(other).receive_count == 1
+        other.close()
+
+
+def test_a_name_that_is_not_there_is_not_found(queues: Queues, name: str) -> None:
+    assert queues.find(name) is None
+
+
+@pytest.mark.parametrize("bad", ["plain", "a b.fifo", "../x.fifo", ".fifo", "x" * 76 + ".fifo"])
+def test_a_bad_name_is_refused(queues: Queues, bad: str) -> None:
+    for call in (lambda: queues.create(bad, visibility_s=60, tags={}), lambda: queues.find(bad)):
+        with pytest.raises(InvalidInput, match="is not the name of a FIFO queue"):
+            call()
+
+
+@pytest.mark.parametrize("bad", ["failed.fifo", "arn:aws:sqs:us-east-1:123456789012:../../x.fifo", "arn:aws:sqs:us-east-1:123456789012:plain"])
+def test_a_bad_arn_is_refused(queues: Queues, bad: str) -> None:
+    with pytest.raises(InvalidInput):
+        queues.open_arn(bad)
+
+
+def test_a_removed_queue_is_not_found_by_those_that_use_it_nor_by_those_that_open_it(queues: Queues, name: str) -> None:
+    queue = queues.create(name, visibility_s=60, tags={})
+    queue.send([message(1)])
+    held = queue.receive(1, wait_s=1, visibility_s=60)
+    queues.remove(queue.url)
+    queues.remove(queue.url)
+    for user in (queue, queues.open(queue.url)):
+        for call in (
+            lambda user=user: user.send([message(2)]),
+            lambda user=user: user.receive(1, 0, 60),
+            lambda user=user: user.depth(),
+            lambda user=user: user.delete(held),
+            lambda user=user: user.extend(held, 60),
+        ):
+            with pytest.raises(NotFound):
+                call()
+        user.close()
+    assert queues.find(name) is None
