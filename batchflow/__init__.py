@@ -39,7 +39,7 @@ __version__ = "0.1.0"
 
 def load(path: str | Path, **overrides: Any) -> Submission:
     """Read and check a job.yaml (or .json). `overrides` replace its fields, such as `workers=4`. Raises InvalidInput."""
-    from batchflow.spec.submission import load_submission
+    from batchflow.spec.jobfile import load_submission
 
     return load_submission(Path(path), overrides=overrides)
 

@@ -26,7 +26,7 @@ from batchflow.status.facts import current_status, gather
 from batchflow.status.model import JobStatus
 from batchflow.store.jobs import ApiRecords, JobRecords
 from batchflow.store.open import open_sources, open_store
-from batchflow.store.protocol import Sources, Store
+from batchflow.store.protocol import SourceFile, Sources, Store
 
 __all__ = ["Client", "FailedBatch", "Job", "Plan"]
 
@@ -97,10 +97,11 @@ class Client:
             raise NotFound(f"{submission.api} is not deployed", where=self.settings.store, kind="resources.api_not_deployed")
         return Plan(submission, self.apis.api(submission.api, current), current, None, "")
 
-    def dry_run(self, plan: Plan) -> DryRun:
-        """List the files and count the batches by cutting them; creates nothing."""
-        check_source(plan.submission.source, self.sources)
-        return dry_run(plan.submission.source, self.sources)
+    def dry_run(self, submission: Submission, *, on_file: Callable[[SourceFile], None]) -> DryRun:
+        """Check everything, tell `on_file` each file, and count the batches by cutting them; creates nothing."""
+        self._manifest(self.plan(submission), JobRef(submission.api, "0" * 16))
+        check_source(submission.source, self.sources)
+        return dry_run(submission.source, self.sources, on_file=on_file)
 
     def submit(self, submission: Submission, *, job_id: str | None = None) -> Job:
         """Check everything, then create the job; the same submission under the same id again gives the same job.
@@ -236,7 +237,8 @@ class Job:
     def logs(self, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
         """Lines of the run's containers; the ones that cleanup saved, if the engine has forgotten the run."""
         records = self._records()
-        if self._client.engine.observe(records.job.workflow).pods:
+        seen = self._client.engine.observe(records.job.workflow)
+        if seen.workflow or seen.pods:
             yield from self._client.engine.logs(records.job.workflow, worker=worker, container=container, follow=follow)
             return
         for pod, name in records.logs():

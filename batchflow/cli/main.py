@@ -45,12 +45,12 @@ def submit(
     """Submit the job in FILE (job.yaml)."""
     from batchflow.cli import show
     from batchflow.client import Client
-    from batchflow.spec.submission import load_submission
+    from batchflow.spec.jobfile import load_submission
 
     submission = load_submission(file, overrides=_overrides(workers, sets))
     client = Client(context.settings)
     if dry_run:
-        show.dry_run(client.dry_run(client.plan(submission)), as_json=context.as_json)
+        show.dry_run(client, submission, as_json=context.as_json)
         return
     job = client.submit(submission, job_id=job_id)
     if watch:

@@ -14,8 +14,8 @@ import orjson
 from batchflow.cli.options import print_json
 from batchflow.client import Client, Job
 from batchflow.engines.protocol import LogLine
-from batchflow.enqueuer import DryRun
 from batchflow.records import submission_time
+from batchflow.spec.model import Submission
 from batchflow.status.model import DISPLAY, JobStatus
 
 __all__ = ["apis", "dry_run", "failures", "job", "jobs", "log_json", "log_line", "response"]
@@ -108,14 +108,15 @@ def failures(job: Job, *, as_json: bool) -> None:
         click.echo("no failed batches")
 
 
-def dry_run(result: DryRun, *, as_json: bool) -> None:
-    """Each file on a line, as Cortex's dry run; then the counts."""
+def dry_run(client: Client, submission: Submission, *, as_json: bool) -> None:
+    """Each file on a line as it is found, as in Cortex's dry run; then the counts."""
+    files: list[str] = []
+    told = files.append if as_json else click.echo
+    result = client.dry_run(submission, on_file=lambda file: told(file.path))
     if as_json:
-        print_json({"files": list(result.files), "items": result.items, "batches": result.batches})
-        return
-    for path in result.files:
-        click.echo(path)
-    click.echo(f"validations passed: {result.items} items in {result.batches} batches")
+        print_json({"files": files, "items": result.items, "batches": result.batches})
+    else:
+        click.echo(f"validations passed: {result.items} items in {result.batches} batches")
 
 
 def log_line(line: LogLine) -> str:

@@ -99,6 +99,7 @@ def after_failure(attempt: int, max_receive_count: int | None) -> Next:
 
 
 def succeeded(batch: Batch, seconds: float) -> Outcome:
+    """The outcome of a batch that the handler handled in `seconds`."""
     return Outcome(batch.index, SUCCEEDED, attempts=batch.attempt, seconds=round(seconds, 6))
 
 

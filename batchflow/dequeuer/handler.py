@@ -25,13 +25,13 @@ _CHUNK_BYTES: Final = 65_536
 
 
 class Result(Enum):
-    """What became of a request. `REFUSED`: nobody listened, so nothing was tried."""
+    """What became of a request. `REFUSED`: nobody listened, or the server was stopping, so nothing was tried."""
 
     OK = "answered 200"
     FAILED = "answered something else"
     BROKEN = "connection broken"
     TIMED_OUT = "no answer in time"
-    REFUSED = "connection refused"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,14 @@ class HandlerClient:
     """Posts to the handler over a connection that is kept alive; for one thread, but `abort` may come from another.
 
     A redirect is not followed: like every status but 200 it is a failure. The answer's body is read to its end (a server may still be
-    at work while it streams one) and dropped.
+    at work while it streams one) and dropped. `stopping_status` is what the server answers instead of beginning with a request, if it
+    has such a status.
     """
 
-    def __init__(self, port: int, timeout_s: float) -> None:
+    def __init__(self, port: int, timeout_s: float, stopping_status: int | None = None) -> None:
         self._connection = http.client.HTTPConnection(HOST, port)
         self._timeout_s = timeout_s
+        self._stopping_status = stopping_status
         self._socket: socket.socket | None = None
         self._last_used = 0.0
 
@@ -102,7 +104,7 @@ class HandlerClient:
             result, reason = Result.TIMED_OUT, f"no answer within {self._timeout_s:g} s"
         except (OSError, http.client.HTTPException) as error:
             result, reason = Result.BROKEN, f"the connection broke: {error or type(error).__name__}"
-        if result in (Result.OK, Result.FAILED):
+        if begun and result is not Result.BROKEN and result is not Result.TIMED_OUT:
             self._last_used = time.monotonic()
         else:
             self.close()
@@ -129,6 +131,8 @@ class HandlerClient:
                 raise http.client.IncompleteRead(b"", response.length)
         if response.status == 200:
             return Result.OK, ""
+        if response.status == self._stopping_status:
+            return Result.REFUSED, "the handler is stopping"
         first = head.decode(errors="replace").strip().partition("\n")[0].strip()
         return Result.FAILED, f"status {response.status}" + (f": {first}" if first else "")
 

@@ -1,4 +1,4 @@
-"""The deliveries that this worker holds, from their receipt until they are deleted or given back, and the heartbeat that keeps them hidden."""
+"""What this worker holds, from its receipt until it is deleted or given back, and the heartbeat that keeps it hidden."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 class Held:
     """Hides what is held from other workers: `visibility_s` from its receipt, then again and again.
 
-    A heartbeat that does not get through (SQS also refuses it 12 hours after the receipt) is repeated at the next one; should the delivery become visible meanwhile, the batch is
-    handled twice, and accounting counts it once.
+    A heartbeat that does not get through (SQS also refuses it 12 hours after the receipt) is repeated at the next one; should the
+    delivery become visible meanwhile, the batch is handled twice, and accounting counts it once.
     """
 
     def __init__(self, queue: Queue, *, visibility_s: int, heartbeat_s: float, clock: Callable[[], float] = time.monotonic) -> None:

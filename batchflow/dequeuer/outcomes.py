@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from threading import Condition
 from typing import Final
 
+from batchflow.dequeuer.assignment import Assignment
 from batchflow.dequeuer.held import Held
 from batchflow.errors import Unreachable
 from batchflow.queues.protocol import Delivery, Queue
 from batchflow.records import Outcome
 from batchflow.retry import Retry
-from batchflow.store.jobs import JobRecords
 
 __all__ = ["Committer", "Settled"]
 
@@ -36,10 +36,9 @@ class Committer:
     """Outcomes first, then the deletes: a message is never deleted before its batch's outcome is in the store."""
 
     def __init__(
-        self, records: JobRecords, pod: str, queue: Queue, held: Held, *, retry: Retry, committed: Callable[[Sequence[Outcome]], None]
+        self, assignment: Assignment, queue: Queue, held: Held, *, retry: Retry, committed: Callable[[Sequence[Outcome]], None]
     ) -> None:
-        self._records = records
-        self._pod = pod
+        self._assignment = assignment
         self._queue = queue
         self._held = held
         self._retry = retry
@@ -107,7 +106,7 @@ class Committer:
     def _write(self, outcomes: list[Outcome]) -> None:
         """A repeat writes the same object, so a write whose answer was lost counts once."""
         try:
-            self._records.create_outcomes(self._pod, self._flush_number, outcomes)
+            self._assignment.records.create_outcomes(self._assignment.pod, self._flush_number, outcomes)
         except Unreachable:
             self._store_down = True
             raise

@@ -7,13 +7,12 @@ import math
 import time
 from collections.abc import Iterable, Sized
 from dataclasses import replace
-from pathlib import Path
 from threading import Event, Lock
 from typing import Final
 
+from batchflow.dequeuer.assignment import Assignment
 from batchflow.errors import Unreachable
 from batchflow.records import SUCCEEDED, Counters, Outcome
-from batchflow.store.jobs import JobRecords
 
 __all__ = ["DONE", "FAILED", "LEAVING", "READY", "WAITING", "Progress"]
 
@@ -32,22 +31,15 @@ FAILED: Final = "failed"
 class Progress:
     """The worker's counters. Best effort: nothing depends on them but what people see.
 
-    Args:
-        records: where they are saved.
-        pod: this worker.
-        step: the step it belongs to: work, or finalize.
-        share: how many batches this worker would do if all did the same; the M of Argo's `N/M`, as long as N is below it.
-        file: Argo's progress file, or None.
-        hand: what the worker has in hand; its length is shown.
+    `hand` is what the worker has in hand; its length is shown.
     """
 
-    def __init__(self, records: JobRecords, pod: str, step: str, *, share: int, file: Path | None, hand: Sized) -> None:
-        self._records = records
-        self._share = share
-        self._file = file
+    def __init__(self, assignment: Assignment, hand: Sized) -> None:
+        self._assignment = assignment
         self._hand = hand
         self._lock = Lock()
-        self._counters = Counters(pod=pod, run=records.job.run, step=step, state=WAITING, started=time.time())
+        run = assignment.records.job.run
+        self._counters = Counters(pod=assignment.pod, run=run, step=assignment.step, state=WAITING, started=time.time())
 
     @property
     def counters(self) -> Counters:
@@ -89,8 +81,10 @@ class Progress:
         with self._lock:
             self._counters = counters = replace(self._counters, updated=time.time(), in_hand=len(self._hand))
         try:
-            self._records.save_counters(counters)
-            if self._file is not None:
-                self._file.write_text(f"{counters.finished}/{max(counters.finished, self._share, 1)}\n")
+            self._assignment.records.save_counters(counters)
+            if self._assignment.progress_file is not None:
+                # Argo wants N/M with 0 ≤ N ≤ M and M > 0.
+                most = max(counters.finished, self._assignment.share, 1)
+                self._assignment.progress_file.write_text(f"{counters.finished}/{most}\n")
         except (Unreachable, OSError) as error:
             log.warning("could not save the counters", extra={"error": str(error)})

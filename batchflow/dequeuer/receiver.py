@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Final, Protocol
 
+from batchflow.dequeuer.assignment import Assignment
 from batchflow.dequeuer.attempts import Batch, decode
 from batchflow.dequeuer.held import Held
 from batchflow.dequeuer.holding import Hand
 from batchflow.dequeuer.outcomes import Committer
 from batchflow.dequeuer.settling import Settling
 from batchflow.queues.protocol import MAX_ENTRIES, Delivery, Depth, Queue
-from batchflow.records import JobRef
 from batchflow.retry import Retry
 from batchflow.status.accounting import Accounting
 
@@ -77,7 +77,7 @@ class Receiver:
 
     def __init__(
         self,
-        job: JobRef,
+        assignment: Assignment,
         queue: Queue,
         hand: Hand,
         held: Held,
@@ -85,20 +85,16 @@ class Receiver:
         committer: Committer,
         leaving: Leaving,
         *,
-        total: int,
-        visibility_s: int,
         retry: Retry,
         closing: Event,
     ) -> None:
-        self._job = job
+        self._assignment = assignment
         self._queue = queue
         self._hand = hand
         self._held = held
         self._settling = settling
         self._committer = committer
         self._leaving = leaving
-        self._total = total
-        self._visibility_s = visibility_s
         self._retry = retry
         self._closing = closing
 
@@ -128,13 +124,14 @@ class Receiver:
                     return
 
     def _receive(self, limit: int, wait_s: float) -> list[Delivery]:
-        return self._retry(lambda: self._queue.receive(min(limit, MAX_ENTRIES), wait_s, self._visibility_s))
+        visibility_s = self._assignment.settings.visibility_s
+        return self._retry(lambda: self._queue.receive(min(limit, MAX_ENTRIES), wait_s, visibility_s))
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
         self._held.add(deliveries)
         batches = []
         for delivery in deliveries:
-            found = decode(delivery, self._job, self._total)
+            found = decode(delivery, self._assignment.records.job, self._assignment.total)
             if isinstance(found, Batch):
                 batches.append(found)
             else:

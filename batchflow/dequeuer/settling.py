@@ -11,12 +11,13 @@ from threading import Event
 from typing import Final
 
 from batchflow.dequeuer import attempts
+from batchflow.dequeuer.assignment import Assignment
 from batchflow.dequeuer.attempts import Batch, Next, Undecodable
 from batchflow.dequeuer.outcomes import Committer, Settled
 from batchflow.dequeuer.progress import Progress
 from batchflow.errors import BatchflowError, Unreachable
 from batchflow.queues.protocol import Queue, Refused
-from batchflow.records import FAILED, JobRef, Message, Outcome, batch_message
+from batchflow.records import FAILED, Message, Outcome, batch_message
 from batchflow.retry import Retry
 
 __all__ = ["DeadLetters", "Settling"]
@@ -60,17 +61,36 @@ class DeadLetters:
 
 
 class Settling:
-    """What follows when a delivery has come to its end. Each call raises Unreachable when the queue was out of reach for too long."""
+    """What follows when a delivery has come to its end. Each call raises Unreachable when store or queue were out of reach for too long."""
 
     def __init__(
-        self, job: JobRef, queue: Queue, dead_letters: DeadLetters | None, committer: Committer, progress: Progress, retry: Retry
+        self,
+        assignment: Assignment,
+        queue: Queue,
+        dead_letters: DeadLetters | None,
+        committer: Committer,
+        progress: Progress,
+        retry: Retry,
     ) -> None:
-        self._job = job
+        self._assignment = assignment
         self._queue = queue
         self._dead_letters = dead_letters
         self._committer = committer
         self._progress = progress
         self._retry = retry
+
+    def may_start(self, batch: Batch) -> bool:
+        """Mark the start of a suspect batch; one that has ten marks already is given up instead."""
+        if not batch.suspect:
+            return True
+        records, pod = self._assignment.records, self._assignment.pod
+        marks = self._retry(lambda: records.mark_start(batch.index, pod, batch.delivery.receive_count))
+        if marks <= attempts.MAX_STARTS:
+            return True
+        reason = f"lost its worker {attempts.MAX_STARTS} times"
+        log.error("batch given up", extra={"batch": batch.index, "reason": reason})
+        self._give_up(batch, attempts.failed(batch, reason, handled=False))
+        return False
 
     def succeeded(self, batch: Batch, seconds: float) -> None:
         self._committer.settle(Settled(batch.delivery, attempts.succeeded(batch, seconds)))
@@ -87,12 +107,6 @@ class Settling:
         else:
             self._give_up(batch, outcome)
 
-    def lost(self, batch: Batch) -> None:
-        """The batch is not handled: it took down a worker too often."""
-        reason = f"lost its worker {attempts.MAX_STARTS} times"
-        log.error("batch given up", extra={"batch": batch.index, "reason": reason})
-        self._give_up(batch, attempts.failed(batch, reason, handled=False))
-
     def undecodable(self, found: Undecodable) -> None:
         """A message that is no batch of ours is deleted; if it says which batch it should have been, that one failed."""
         reason = f"can't be decoded: {found.reason}"
@@ -101,7 +115,7 @@ class Settling:
         self._committer.settle(Settled(found.delivery, outcome))
 
     def _send_again(self, batch: Batch, outcome: Outcome) -> None:
-        message = batch_message(self._job, batch.index, batch.attempt + 1, batch.delivery.message.body)
+        message = batch_message(self._assignment.records.job, batch.index, batch.attempt + 1, batch.delivery.message.body)
         refused = self._retry(lambda: self._send(message))
         if refused:
             self._give_up(batch, attempts.failed(batch, f"{outcome.error}; could not be sent again: {refused}", seconds=outcome.seconds))
@@ -109,7 +123,7 @@ class Settling:
             self._committer.settle(Settled(batch.delivery, None))
 
     def _send(self, message: Message) -> str:
-        """"" if it is in the queue, or why it never can be."""
+        """Returns "" once it is in the queue, or why it never can be."""
         for refused in self._queue.send([message]):
             if not refused.permanent:
                 raise Unreachable(f"the queue refuses a message: {refused.reason}", where=self._queue.url)

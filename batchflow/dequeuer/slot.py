@@ -7,19 +7,18 @@ from threading import Event
 from typing import Final
 
 from batchflow import contract
-from batchflow.dequeuer.attempts import MAX_STARTS, Batch
+from batchflow.dequeuer.attempts import Batch
 from batchflow.dequeuer.handler import Answer, HandlerClient, Result
 from batchflow.dequeuer.holding import Hand
 from batchflow.dequeuer.readiness import Readiness
 from batchflow.dequeuer.settling import Settling
 from batchflow.errors import HandlerDown, Unreachable
-from batchflow.retry import Retry
-from batchflow.store.jobs import JobRecords
 
 __all__ = ["Slot"]
 
 # A node that goes down stops all containers of the pod, the handler perhaps a little before us.
 SIGTERM_FOLLOWS_S: Final = 5.0
+REFUSED_PAUSE_S: Final = 0.2
 
 
 class Slot:
@@ -28,25 +27,11 @@ class Slot:
     A batch that it leaves without settling it (the worker is `closing`) is still held, and given back when the worker ends.
     """
 
-    def __init__(
-        self,
-        client: HandlerClient,
-        readiness: Readiness,
-        hand: Hand,
-        settling: Settling,
-        *,
-        records: JobRecords,
-        pod: str,
-        retry: Retry,
-        closing: Event,
-    ) -> None:
+    def __init__(self, client: HandlerClient, readiness: Readiness, hand: Hand, settling: Settling, closing: Event) -> None:
         self.client = client
         self._readiness = readiness
         self._hand = hand
         self._settling = settling
-        self._records = records
-        self._pod = pod
-        self._retry = retry
         self._closing = closing
 
     def run(self) -> None:
@@ -64,10 +49,7 @@ class Slot:
     def _handle(self, batch: Batch) -> float | None:
         """How long the handler had the batch; None if the worker is closing, or it did not get it."""
         try:
-            if batch.suspect and self._starts(batch) > MAX_STARTS:
-                self._settling.lost(batch)
-                return None
-            answer = self._post(batch)
+            answer = self._post(batch) if self._settling.may_start(batch) else None
             if answer is None:
                 return None
             if answer.result is Result.OK:
@@ -82,15 +64,11 @@ class Slot:
                 return None
             raise
 
-    def _starts(self, batch: Batch) -> int:
-        """Mark the start of a suspect batch; returns how many marks it has."""
-        return self._retry(lambda: self._records.mark_start(batch.index, self._pod, batch.delivery.receive_count))
-
     def _post(self, batch: Batch) -> Answer | None:
         """How the attempt ended; None if it is none, because the worker is closing. A handler that is down is waited for."""
         headers = {
             "Content-Type": "application/json",
-            contract.HEADER_JOB: self._records.job.job_id,
+            contract.HEADER_JOB: batch.delivery.message.attributes["job_id"],
             contract.HEADER_BATCH_ID: batch.batch_id,
             contract.HEADER_BATCH_INDEX: str(batch.index),
             contract.HEADER_ATTEMPT: str(batch.attempt),
@@ -103,7 +81,7 @@ class Slot:
                 return None
             if answer.result is not Result.REFUSED:
                 return answer
-            # Nobody listens, so nothing was tried. Probes may pass and the next request be refused again: the clock runs on.
+            # Probes may pass and the next request be refused again (by a server that is stopping, say): the clock runs on.
             down_since = down_since or time.monotonic()
-            if not self._readiness.wait(self._closing, down_since):
+            if self._closing.wait(REFUSED_PAUSE_S) or not self._readiness.wait(self._closing, down_since):
                 return None

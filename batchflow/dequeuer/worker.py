@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import Final
 
 from batchflow import contract
 from batchflow.dequeuer import progress
+from batchflow.dequeuer.assignment import Assignment
 from batchflow.dequeuer.handler import HandlerClient
 from batchflow.dequeuer.held import Held
 from batchflow.dequeuer.holding import Hand
@@ -26,41 +24,20 @@ from batchflow.errors import HandlerDown, Unreachable
 from batchflow.queues.protocol import Queue
 from batchflow.records import Outcome
 from batchflow.retry import Retry
-from batchflow.settings import Settings
-from batchflow.spec.model import Api
 from batchflow.status.accounting import Accounting
-from batchflow.store.jobs import JobRecords
 
-__all__ = ["Assignment", "work", "work_off"]
+__all__ = ["work", "work_off"]
 
 log = logging.getLogger(__name__)
 
-# The runtime of a Handler answers 504 itself at `batch_timeout_s`, naming the batch; wait for that answer.
+# The runtime of a Handler answers 504 itself at `batch_timeout_s`, naming the line that hangs; wait for that answer.
 RUNTIME_ANSWERS_S: Final = 5.0
+# And 503 to what it does not begin with any more, because it is stopping; any other server's 503 is a failed attempt.
+RUNTIME_STOPPING: Final = 503
 # Kept of the grace period for what follows when the handler is through: commit, give back, save the counters.
 COMMIT_RESERVE_S: Final = 3.0
 _LOOK_AGAIN_S: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What a worker works on, and where it is.
-
-    `pod` is unique to each try of a step; `port` is where the handler really listens; `total` and `workers` are the job's numbers of
-    batches and of workers; `max_receive_count` is the DLQ's, None without one; `mnt` is the folder that all containers share.
-    """
-
-    records: JobRecords
-    api: Api
-    pod: str
-    step: str
-    port: int
-    total: int
-    workers: int
-    max_receive_count: int | None
-    mnt: Path
-    progress_file: Path | None
-    settings: Settings
+_JOIN_S: Final = 1.5  # longer than a poll
 
 
 def work(assignment: Assignment, queue: Queue, dead_letters: Queue | None, stop: Event, *, replaced: bool) -> int:
@@ -93,75 +70,135 @@ class _Worker:
         stop: Event,
         accounting: Accounting | None = None,
     ) -> None:
-        a, settings, additions = assignment, assignment.settings, assignment.api.additions
-        self._assignment = a
+        settings, additions = assignment.settings, assignment.api.additions
+        self._assignment = assignment
         self._stop = stop
         self._accounting = accounting
         self._failure: BaseException | None = None
-        self._failing = Lock()
+        self._done = False  # the receiver found nothing left
         self._closing = Event()  # no further batch is begun; set by whoever first sees that the worker ends
         self._abandon = Event()  # the committer tries no longer
         self._ended = Event()  # nothing is held any more
         retry = Retry(settings.retry_s, self._closing)
         self._hand = Hand(additions.max_concurrency)
-        share = math.ceil(a.total / max(a.workers, 1))
-        self._progress = Progress(a.records, a.pod, a.step, share=share, file=a.progress_file, hand=self._hand)
+        self._progress = Progress(assignment, self._hand)
         self._held = Held(queue, visibility_s=settings.visibility_s, heartbeat_s=settings.heartbeat_s)
-        self._committer = Committer(
-            a.records, a.pod, queue, self._held, retry=Retry(settings.retry_s, self._abandon), committed=self._committed
-        )
+        self._committer = Committer(assignment, queue, self._held, retry=Retry(settings.retry_s, self._abandon), committed=self._committed)
         dlq = None
-        if dead_letters is not None and a.max_receive_count is not None:
-            dlq = DeadLetters(dead_letters, a.max_receive_count, patience_s=settings.retry_s, abandon=self._closing)
-        settling = Settling(a.records.job, queue, dlq, self._committer, self._progress, retry)
+        if dead_letters is not None and assignment.max_receive_count is not None:
+            dlq = DeadLetters(dead_letters, assignment.max_receive_count, patience_s=settings.retry_s, abandon=self._closing)
+        settling = Settling(assignment, queue, dlq, self._committer, self._progress, retry)
         self._readiness = Readiness(
-            probes_of(a.api, a.port),
-            failures=a.mnt / contract.FAILURES_FILE,
+            probes_of(assignment.api, assignment.port),
+            failures=assignment.mnt / contract.FAILURES_FILE,
             timeout_s=additions.start_timeout_s,
             waiting=self._progress.waiting_for,
         )
-        timeout_s = additions.batch_timeout_s + (RUNTIME_ANSWERS_S if a.api.handler else 0.0)
         self._slots = [
-            Slot(
-                HandlerClient(a.port, timeout_s),
-                self._readiness,
-                self._hand,
-                settling,
-                records=a.records,
-                pod=a.pod,
-                retry=retry,
-                closing=self._closing,
-            )
-            for _ in range(additions.max_concurrency)
+            Slot(_client(assignment), self._readiness, self._hand, settling, self._closing) for _ in range(additions.max_concurrency)
         ]
         self._receiver = Receiver(
-            a.records.job,
-            queue,
-            self._hand,
-            self._held,
-            settling,
-            self._committer,
-            leaving,
-            total=a.total,
-            visibility_s=settings.visibility_s,
-            retry=retry,
-            closing=self._closing,
+            assignment, queue, self._hand, self._held, settling, self._committer, leaving, retry=retry, closing=self._closing
         )
 
     def run(self) -> int:
+        """Work until nothing is left, something fails or `stop` is set; returns the exit code, or raises what has none."""
         log.info("starts", extra={"pod": self._assignment.pod, "port": self._assignment.port})
-        helpers = [self._start("counters", self._progress.save_regularly, self._ended), self._start("heartbeat", self._held.beat, self._ended)]
-        threads: list[Thread] = []
-        committer: Thread | None = None
-        if self._ready():
-            committer = self._start("committer", self._committer.run)
-            threads = [self._start(f"slot-{number}", slot.run) for number, slot in enumerate(self._slots)]
-            threads.append(self._start("receiver", self._receive))
-            while not self._closing.wait(_LOOK_AGAIN_S):
-                if self._stop.is_set():
-                    self._closing.set()
-        self._leave(threads, committer)
+        saving = self._start("counters", self._progress.save_regularly, self._ended)
+        beating = self._start("heartbeat", self._held.beat, self._ended)
+        try:
+            if self._readiness.wait(self._stop):
+                log.info("ready", extra={"pod": self._assignment.pod})
+                self._handle_batches()
+        except BaseException as error:
+            self._fail(error)
         self._ended.set()
-        for thread in helpers:
-            thread.join(1.0)
-        return self._exit_code()
+        saving.join(_JOIN_S)
+        beating.join(_JOIN_S)
+        return self._end()
+
+    def _handle_batches(self) -> None:
+        committer = self._start("committer", self._committer.run)
+        others = [self._start(f"slot-{number}", slot.run) for number, slot in enumerate(self._slots)]
+        others.append(self._start("receiver", self._receive))
+        while not self._closing.wait(_LOOK_AGAIN_S):
+            if self._stop.is_set():
+                self._closing.set()
+        self._progress.state(progress.LEAVING)
+        log.info("leaving", extra={"pod": self._assignment.pod, "in_hand": len(self._hand)})
+        self._let_go(committer, others)
+
+    def _receive(self) -> None:
+        self._receiver.run()
+        self._done = not self._closing.is_set()
+        self._closing.set()
+
+    def _let_go(self, committer: Thread, others: Sequence[Thread]) -> None:
+        """Bring what is in hand to an end, in this order, so that whatever was handled is committed and all else is given back.
+
+        What waits goes back at once. What is in the handler may finish if we were asked to stop; if something failed (handler, queue
+        or store are away), it can't. Only when no slot can settle any more is the committer told to end. What it did not commit, and
+        what a slot left behind, is still held, and goes back last.
+        """
+        grace_s = self._assignment.settings.grace_s
+        reserve_s = min(COMMIT_RESERVE_S, grace_s / 2)
+        self._held.give_back([batch.delivery for batch in self._hand.close()])
+        if self._stop.is_set():
+            self._hand.wait_until_empty(grace_s - reserve_s)
+        for slot in self._slots:
+            slot.client.abort()
+        give_up = time.monotonic() + min(_JOIN_S, reserve_s / 2)
+        for thread in others:
+            thread.join(max(0.0, give_up - time.monotonic()))
+        self._committer.close()
+        committer.join(reserve_s / 2 if self._stop.is_set() else grace_s)
+        self._abandon.set()
+        committer.join(_JOIN_S)
+        self._held.give_back_all()
+
+    def _end(self) -> int:
+        """Save the last state, which is what people see of a worker that failed; returns the exit code."""
+        failure = self._failure
+        if self._stop.is_set() and (failure or not self._done):
+            self._progress.save()
+            return contract.EXIT_TERMINATED
+        if failure is None:
+            self._progress.state(progress.DONE)
+            self._progress.save()
+            return contract.EXIT_OK
+        self._progress.state(progress.FAILED, str(failure))
+        self._progress.save()
+        if not isinstance(failure, Unreachable):
+            raise failure
+        log.error("failed", extra={"error": str(failure)})
+        return contract.EXIT_HANDLER_DOWN if isinstance(failure, HandlerDown) else contract.EXIT_TRY_AGAIN
+
+    def _committed(self, outcomes: Sequence[Outcome]) -> None:
+        self._progress.finished(outcomes)
+        if self._accounting is not None:
+            for outcome in outcomes:
+                self._accounting.add(outcome)
+
+    def _start(self, name: str, target: Callable[..., None], *args: Event) -> Thread:
+        thread = Thread(target=self._guarded, args=(target, *args), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _guarded(self, target: Callable[..., None], *args: Event) -> None:
+        """No thread dies silently: its error ends the worker."""
+        try:
+            target(*args)
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """The first error counts; those that follow are mostly its consequences."""
+        self._failure = self._failure or error
+        self._closing.set()
+
+
+def _client(assignment: Assignment) -> HandlerClient:
+    timeout_s = assignment.api.additions.batch_timeout_s
+    if assignment.api.handler:
+        return HandlerClient(assignment.port, timeout_s + RUNTIME_ANSWERS_S, RUNTIME_STOPPING)
+    return HandlerClient(assignment.port, timeout_s)

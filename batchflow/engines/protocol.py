@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from batchflow.contract import STEP_CLEANUP
+
 __all__ = ["NODE_ID", "NODE_NAME", "Engine", "LogLine", "Observation", "worker_of"]
 
 # Annotations that Argo gives every pod.
@@ -73,8 +75,9 @@ class Engine(Protocol):
 
 
 def worker_of(pod: dict[str, Any]) -> str:
-    """Short name of the worker that a pod is a try of: the fan-out's index (`3`), else the step's name (`enqueue`, `onExit`)."""
+    """Short name of the worker that a pod is a try of: the fan-out's index (`3`), else the step's name (`enqueue`, `cleanup`)."""
     match = _POD_NODE.fullmatch(pod["metadata"].get("annotations", {}).get(NODE_NAME, ""))
     if match is None:
         return str(pod["metadata"]["name"])
-    return match["index"] or match["step"]
+    step = STEP_CLEANUP if match["step"] == "onExit" else match["step"]
+    return match["index"] or step

@@ -83,9 +83,7 @@ def cut(
     return _cut(items, source.batch_size, index)
 
 
-def recut(
-    source: Source, files: Iterable[SourceFile] | None, sources: Sources, indexes: Collection[int]
-) -> dict[int, str]:
+def recut(source: Source, files: Iterable[SourceFile] | None, sources: Sources, indexes: Collection[int]) -> dict[int, str]:
     """The bodies of those batches, by index; reads no further than the last of them. Errors as `cut`."""
     if not indexes:
         return {}

@@ -84,7 +84,7 @@ class _Parser:
         return found
 
     def _text(self, breakers: frozenset[str]) -> str:
-        """Literal text up to a breaker, without the `\\` that takes a character's meaning away."""
+        """Literal text up to a breaker, without the backslash that takes a character's meaning away."""
         text = ""
         while self.at < len(self.pattern) and self.pattern[self.at] not in breakers:
             self._skip("\\")

@@ -23,6 +23,7 @@ MAX_TEXT_BYTES: Final = 1 << 20
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _NUMBER_CHARS: Final = re.compile(rb"[-+.eE0-9]*")
+_QUOTED_BYTES: Final = 24  # of what follows an error
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -170,10 +171,8 @@ class JsonStream:
         if buffer[at : at + 1] == b",":
             return self._error("a comma where a value should be", hint="put one value a line, without commas between them")
         line = self.line + 1 + buffer.count(b"\n", at, error.pos)
-        line_start = buffer.rfind(b"\n", 0, error.pos) + 1
-        column = len(buffer[line_start : error.pos].decode("utf-8", "replace")) + 1
-        # The line's beginning may have left the buffer with the values before; then only the line is known.
-        place = f"line {line}, column {column}" if line_start or self._start == 0 else f"line {line}"
+        following = buffer[error.pos : error.pos + _QUOTED_BYTES].split(b"\n")[0].decode("utf-8", "replace").strip()
+        place = f"line {line}, before {following}" if following else f"line {line}"
         if not self._ended:
             what = f"no end within {MAX_TEXT_BYTES} bytes, or malformed JSON"
         else:

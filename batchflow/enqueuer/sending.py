@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -25,11 +25,8 @@ __all__ = ["SENDERS", "Confirmed", "Sender"]
 SENDERS: Final = 8
 # SQS quota "message size", for all messages of a call together, as it was until August 2025 and still is on many servers.
 CALL_BYTES: Final = MAX_BATCH_BYTES
-_WAITING_CALLS: Final = 2 * SENDERS  # bounds the memory: each is at most CALL_BYTES
 _TICK_S: Final = 0.2
 _LEAVE_S: Final = 5.0  # how long a call in flight is waited for when the sender is closed early
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +41,27 @@ class Confirmed:
 class _Call:
     messages: list[Message] = field(default_factory=list)
     size_bytes: int = 0
-    end: Confirmed | None = None  # once all of it and of the calls before are sent
+    end: Confirmed = field(default_factory=lambda: Confirmed(0, Position()))  # once this and all calls before are sent
     sent: bool = False
 
 
 class Sender:
     """Threads that send what `send` is given. Use as a context; `finish` before leaving it, or calls may stay unsent."""
 
-    def __init__(self, job: JobRef, to: Queue, start: Confirmed, *, retry_s: float, tick: Callable[[], None], threads: int = SENDERS) -> None:
+    def __init__(
+        self, job: JobRef, to: Queue, start: Confirmed, *, retry_s: float, tick: Callable[[], None], threads: int = SENDERS
+    ) -> None:
         """`tick` is called at least every 0.2 s while `send` or `finish` waits; what it raises ends the waiting."""
         self._job = job
         self._queue = to
         self._retry_s = retry_s
         self._tick = tick
         self._open = _Call()
-        self._calls: queue.Queue[_Call | None] = queue.Queue(_WAITING_CALLS)
+        # Bounds the memory: a call is at most CALL_BYTES.
+        self._calls: queue.Queue[_Call | None] = queue.Queue(2 * threads)
         self._unconfirmed: deque[_Call] = deque()  # in the order of their batches
         self._confirmed = start
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()  # guards what is unconfirmed and confirmed
         self._closed = threading.Event()
         self._error: Exception | None = None
         self._threads = [threading.Thread(target=self._run, name=f"send-{n}", daemon=True) for n in range(threads)]
@@ -73,13 +73,18 @@ class Sender:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._closed.set()
+        with suppress(queue.Empty):
+            while True:
+                self._calls.get_nowait()
+        for _ in self._threads:
+            self._calls.put(None)
         give_up = time.monotonic() + _LEAVE_S
         for thread in self._threads:
             thread.join(max(0.0, give_up - time.monotonic()))
 
     @property
     def confirmed(self) -> Confirmed:
-        with self._lock:
+        with self._changed:
             return self._confirmed
 
     def send(self, batch: Batch) -> None:
@@ -102,7 +107,7 @@ class Sender:
         if self._open.messages:
             self._open.end = Confirmed(batch.index + 1, batch.end)
             return
-        with self._lock:
+        with self._changed:
             if self._unconfirmed:
                 self._unconfirmed[-1].end = Confirmed(batch.index + 1, batch.end)
             else:
@@ -112,19 +117,65 @@ class Sender:
         """Return when everything is in the queue; raises as `send`."""
         if self._open.messages:
             self._submit()
-        while not self._all_sent():
-            self._wait()
+        while True:
+            with self._changed:
+                if not self._unconfirmed:
+                    return
+                self._changed.wait(_TICK_S)
+            self._check()
 
     def _submit(self) -> None:
         call, self._open = self._open, _Call()
-        with self._lock:
+        with self._changed:
             self._unconfirmed.append(call)
         while True:
             try:
-                return self._calls.put(call, timeout=_TICK_S)
+                self._calls.put(call, timeout=_TICK_S)
             except queue.Full:
                 self._check()
+            else:
+                return self._check()
 
-    def _wait(self) -> None: ...
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._tick()
 
-    def _run(self) -> None: ...
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                self._deliver(call)
+            except Exception as error:  # raised again where the job is enqueued
+                self._error = self._error or error
+                return
+            self._confirm(call)
+
+    def _deliver(self, call: _Call) -> None:
+        backoff = Backoff(self._retry_s, self._closed)
+        messages = call.messages
+        while messages:
+            try:
+                refused = self._queue.send(messages)
+            except Unreachable as error:
+                backoff.wait(error)
+                continue
+            if len(refused) < len(messages):
+                backoff.succeeded()
+            messages = [entry.message for entry in refused]
+            if refused:
+                backoff.wait(self._refusal(refused))
+
+    def _refusal(self, refused: list[Refused]) -> Unreachable:
+        """What to wait for; raises if waiting can't help."""
+        worst = max(refused, key=lambda entry: entry.permanent)
+        what = f"the queue does not take batch {worst.message.attributes['batch_index']}: {worst.reason}"
+        if worst.permanent:
+            raise InvalidInput(what, where=self._queue.url)
+        return Unreachable(what, where=self._queue.url)
+
+    def _confirm(self, call: _Call) -> None:
+        with self._changed:
+            call.sent = True
+            while self._unconfirmed and self._unconfirmed[0].sent:
+                self._confirmed = self._unconfirmed.popleft().end
+            self._changed.notify_all()

@@ -69,4 +69,3 @@ def _wait_for_others(observe: Callable[[], Observed], own_pod: str, limit_s: flo
         if not any(pod["status"].get("phase") in ("Pending", "Running") for pod in others) or time.monotonic() > deadline:
             return observed
         time.sleep(POLL_S)
-

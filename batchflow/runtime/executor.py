@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import FrameType
@@ -22,26 +23,30 @@ class Call(Generic[T]):
         self.result: T | None = None
         self._function = function
         self._thread = 0
-        self._started = threading.Event()
-        self._ended = threading.Event()
+        self._started_s = 0.0
+        self._ended = threading.Lock()  # held until it has ended; cheaper than an Event, and there is one for every batch
+        self._ended.acquire()
 
     def run(self) -> None:
         self._thread = threading.get_ident()
-        self._started.set()
+        self._started_s = time.monotonic()
         try:
             self.result = self._function()
         finally:
-            self._ended.set()
+            self._ended.release()
 
     def drop(self) -> None:
         """Never run it."""
-        self._started.set()
-        self._ended.set()
+        self._ended.release()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until it has ended; False if it has been running for `timeout_s`."""
-        self._started.wait()
-        return self._ended.wait(timeout_s)
+        """Wait until it has ended, once; False if it has been running for `timeout_s`. Waiting for its turn does not count."""
+        left_s = timeout_s
+        while not self._ended.acquire(timeout=left_s):
+            left_s = self._started_s + timeout_s - time.monotonic() if self._started_s else timeout_s
+            if left_s <= 0:
+                return False
+        return True
 
     def frame(self) -> FrameType | None:
         """Where it is now, while it runs."""

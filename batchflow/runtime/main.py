@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -25,6 +27,7 @@ __all__ = ["main"]
 
 _EXIT_START_FAILED = 1
 _EXIT_TERMINATED = 143
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _ENVIRONMENT_READY = "BATCHFLOW_ENVIRONMENT_READY"  # set for the process that the virtual environment's Python becomes
 
 
@@ -76,11 +79,11 @@ def _enter_environment(settings: Settings) -> None:
 def _serve(server: Server, executor: Executor) -> None:
     """Until SIGTERM; what is in hand then is finished and answered."""
 
-    def stop(signum: int, frame: FrameType | None) -> None:
+    def stop() -> None:
         server.close_listener()
         executor.stop()
 
-    _on_stop(stop)
+    _stop_at_once(stop)
     server.start()
     executor.run()  # the main thread runs batches from now on
     server.wait_answered()
@@ -90,9 +93,32 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _on_stop(action: signal._HANDLER) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+def _on_stop(action: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in _STOP_SIGNALS:
         signal.signal(number, action)
+
+
+def _stop_at_once(stop: Callable[[], None]) -> None:
+    """Call `stop` when a signal comes, even while the main thread is in C code of the user's, where no handler of Python's would run.
+
+    `stop` may be called several times. Processes that the user's code forks die of SIGTERM as ever, or a pool could not end its own.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def watch() -> None:
+        while True:
+            if set(os.read(reader, 64)).intersection(_STOP_SIGNALS):
+                stop()
+
+    def restore() -> None:
+        signal.set_wakeup_fd(-1)
+        _on_stop(signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=restore)
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+    _on_stop(lambda signum, frame: stop())  # asyncio may have taken the wake-up over
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
 
 def _report(error: BaseException, settings: Settings) -> None:

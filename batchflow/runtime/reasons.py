@@ -6,7 +6,7 @@ import os
 import traceback
 from types import FrameType, TracebackType
 
-__all__ = ["StartError", "batch_reason", "clip", "format_error", "frame_location", "start_reason"]
+__all__ = ["StartError", "batch_reason", "clip", "format_error", "format_stack", "frame_location", "start_reason"]
 
 # What the dequeuer keeps of a reason (DESIGN.md section 6: an attribute of a message in the DLQ).
 MAX_REASON_BYTES = 1024
@@ -44,6 +44,13 @@ def format_error(error: BaseException) -> str:
     while frames and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def format_stack(frame: FrameType | None) -> str:
+    """Where a thread is, outermost call first, without the runtime's own frames."""
+    calls = traceback.extract_stack(frame) if frame else []
+    ours = [number for number, call in enumerate(calls) if _is_ours(call.filename)]
+    return "".join(traceback.format_list(calls[ours[-1] + 1 :] if ours else calls))
 
 
 def frame_location(frame: FrameType | None, project: str) -> str:

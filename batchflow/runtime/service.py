@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from .executor import Call, Executor
 from .handler import LoadedHandler
-from .reasons import batch_reason, clip, format_error, frame_location
+from .reasons import batch_reason, clip, format_error, format_stack, frame_location
 from .streams import Labels
 
 __all__ = ["Answer", "Batch", "Service"]
@@ -91,7 +90,7 @@ class Service:
         where = frame_location(frame, self._project)
         reason = f"timed out after {self._timeout_s:g} s" + (f" at {where}" if where else "")
         with self._labels.during(label):
-            self._log(f"{what}: {reason}\n{''.join(traceback.format_stack(frame)) if frame else ''}")
+            self._log(f"{what}: {reason}\n{format_stack(frame)}")
         return Answer(504, clip(reason), last=True)
 
     @staticmethod

@@ -148,6 +148,9 @@ def _refuse_twice(what: str, key: str, entries: list[Field], values: list[str]) 
     for index, value in enumerate(values):
         if value in values[:index]:
             first = _labelled(entries[values.index(value)]).place
-            raise _labelled(entries[index]).place.at(key).called(*_labelled(entries[index]).place.labels).error(
-                f'{what} "{value}" is taken by another api of this file', hint=f"{first.labels[0]} has it"
+            raise (
+                _labelled(entries[index])
+                .place.at(key)
+                .called(*_labelled(entries[index]).place.labels)
+                .error(f'{what} "{value}" is taken by another api of this file', hint=f"{first.labels[0]} has it")
             )

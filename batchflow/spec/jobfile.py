@@ -66,9 +66,9 @@ def _overridden(body: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str,
             Field.of(document_of(value, "--workers")).integer(least=1)
         elif keys[0] != "config" or len(keys) == 1 or not all(keys):
             raise InvalidInput(f'"{key}" can\'t be set', where="--set", hint="set config.<key>, or config.<key>.<key>")
-        else:
-            document_of(value, f"--set {key}")
         body = _with(body, keys, value, key)
+        if key != "workers":
+            document_of(body["config"], f"--set {key}")
     return body
 
 

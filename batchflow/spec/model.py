@@ -57,6 +57,8 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Container:
+    """One of the user's containers; `command` is exec'd, not given to a shell."""
+
     name: str
     image: str
     command: tuple[str, ...]
@@ -143,12 +145,16 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterQueue:
+    """The user's FIFO queue for batches that failed `max_receive_count` times."""
+
     arn: str
     max_receive_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class ItemList:
+    """`items` are any JSON values."""
+
     key: ClassVar[str] = "item_list"
 
     items: list[Any]

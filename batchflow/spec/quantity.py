@@ -23,7 +23,7 @@ def quantity_value(text: str) -> Decimal | None:
         return None
     number, suffix = Decimal(match[1]), match[2]
     if suffix in _BINARY:
-        return number * 2 ** _BINARY[suffix]
+        return number * Decimal(2) ** _BINARY[suffix]
     return number.scaleb(_DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:]))
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from batchflow.errors import InvalidInput, NotFound
-from batchflow.spec.yamltext import INTEGERS, MAX_DEPTH, Keys, line_of, parse_yaml
+from batchflow.spec.scalars import INTEGERS
+from batchflow.spec.yamltext import MAX_DEPTH, Keys, line_of, parse_yaml
 
 __all__ = ["Document", "Place", "document_of", "read_document", "shown_path"]
 

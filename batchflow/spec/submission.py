@@ -5,7 +5,7 @@ First every field's type, then the rules, so that a wrong type wins over a broke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -36,10 +36,11 @@ def parse_submission(body: Mapping[str, Any], *, api: str, strict: bool) -> Subm
 
 def parse_fields(body: Fields, *, api: str, api_file: str = "") -> Submission:
     """As `parse_submission`, for a body of which the caller has already asked for what is not Cortex's."""
-    timeout, config, queue = body.get("timeout"), body.get("config"), body.get("sqs_dead_letter_queue")
+    workers = body.integer("workers", 0)
+    timeout, queue, config = body.get("timeout"), body.get("sqs_dead_letter_queue"), body.get("config")
     submission = _Draft(
         place=body.place,
-        workers=body.integer("workers", 0),
+        workers=workers,
         timeout_s=timeout.integer() if timeout else None,
         config=config.mapping() if config else None,
         queue=_queue(queue) if queue else None,
@@ -120,12 +121,16 @@ def _files(fields: Fields) -> dict[str, Any]:
     return {**lists, "batch_size": fields.integer("batch_size", 0)}
 
 
-_SOURCES: Final = {ItemList.key: _item_list, FilePathLister.key: _file_path_lister, DelimitedFiles.key: _delimited_files}
+_SOURCES: Final[dict[str, Callable[[Fields], Source]]] = {
+    ItemList.key: _item_list,
+    FilePathLister.key: _file_path_lister,
+    DelimitedFiles.key: _delimited_files,
+}
 
 
 def _source(key: str, field: Field) -> Source:
     fields = field.fields()
-    source: Source = _SOURCES[key](fields)
+    source = _SOURCES[key](fields)
     fields.finish()
     return source
 
@@ -144,7 +149,11 @@ def _item_sizes(source: ItemList, place: Place) -> list[int]:
     for index, size in enumerate(sizes):
         if size > _LIMIT:
             what = f"item {index} has size {size} bytes which exceeds the limit ({_LIMIT} bytes)"
-            raise items.at(index).called().error(what, kind="batchapi.item_size_exceeds_limit", hint="put its data into a file, and list that")
+            raise (
+                items.at(index)
+                .called()
+                .error(what, kind="batchapi.item_size_exceeds_limit", hint="put its data into a file, and list that")
+            )
     return sizes
 
 

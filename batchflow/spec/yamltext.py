@@ -6,7 +6,6 @@ no tag makes anything but a plain value.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -23,35 +22,23 @@ from yaml.events import (
     NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
+    SequenceStartEvent,
 )
 
 from batchflow.errors import InvalidInput
+from batchflow.spec.scalars import plain_scalar
 
-__all__ = ["INTEGERS", "MAX_DEPTH", "Keys", "line_of", "parse_yaml"]
+__all__ = ["MAX_DEPTH", "Keys", "line_of", "parse_yaml"]
 
 Keys = tuple[str | int, ...]  # the way to a field: a map's key or a list's index at each level
 
 # Deeper values can't be written again: orjson's recursion limit is 254, and what we write wraps what we read.
 MAX_DEPTH: Final = 100
-# What orjson can write.
-INTEGERS: Final = range(-(2**63), 2**64)
-# Values that a file's aliases may stand for in all, each counted with what it holds ("billion laughs").
-_MAX_ALIASED: Final = 100_000
+# What a file's aliases may stand for in all ("billion laughs"): its characters, and one more for each value.
+_MAX_ALIASED: Final = 1_000_000
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
-_TRUE: Final = ("yes", "true", "on")
-# A plain scalar's type. YAML 1.1, with JSON's numbers (1e-3) and without its base 60 (12:30), as Go's reader had it in Cortex.
-_PLAIN: Final = re.compile(
-    r"(?P<null>~|null|Null|NULL|)"
-    r"|(?P<bool>yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)"
-    r"|(?P<int>[-+]?(?:0b[01_]*[01][01_]*|0o?[0-7_]*[0-7]_*|0x[0-9a-fA-F_]*[0-9a-fA-F]_*|0|[1-9][0-9_]*))"
-    r"|(?P<float>[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
-    r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))"
-    r"|(?P<timestamp>[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?"
-    r"(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::?[0-9]{2})?))?)?)"
-    r"|(?P<merge><<)"
-)
 
 
 def parse_yaml(text: str, name: str) -> Any:
@@ -66,7 +53,7 @@ def parse_yaml(text: str, name: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        hint = "indent with spaces, not tabs" if "\\t" in (error.problem or "") else ""
+        hint = "indent with spaces, not tabs" if mark and _is_tab(text, mark.line, mark.column) else ""
         raise InvalidInput(f"is not valid YAML: {error.problem or error.context}", where=where, hint=hint) from error
     except yaml.YAMLError as error:
         raise InvalidInput(f"is not valid YAML: {_reader_problem(error)}", where=f"{name}{_reader_place(text)}") from error
@@ -79,13 +66,13 @@ def line_of(text: str, keys: Keys) -> int:
         events = _events(text)
         event = next(events, None)
         while event is not None and keys:
-            line = event.start_mark.line + 1
+            line = line or _line(event)
             found = _step(events, event, keys[0])
             if found is None:
                 return line
             line, event = found
             keys = keys[1:]
-        return line if line or event is None else event.start_mark.line + 1
+        return line if line or event is None else _line(event)
     except yaml.YAMLError:
         return line
 
@@ -97,7 +84,7 @@ def _step(events: Iterator[Event], start: Event, key: str | int) -> tuple[int, E
     for index, event in enumerate(events):
         if isinstance(event, CollectionEndEvent):
             return None
-        line = event.start_mark.line + 1
+        line = _line(event)
         if isinstance(start, MappingStartEvent):
             found = isinstance(event, ScalarEvent) and event.value == key
             _skip(events, event)
@@ -110,8 +97,12 @@ def _step(events: Iterator[Event], start: Event, key: str | int) -> tuple[int, E
     return None
 
 
+def _line(event: Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
+
+
 def _skip(events: Iterator[Event], event: Event) -> None:
-    depth = isinstance(event, CollectionStartEvent)
+    depth = int(isinstance(event, CollectionStartEvent))
     while depth:
         event = next(events)
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
@@ -126,13 +117,18 @@ def _events(text: str) -> Iterator[Event]:
             yield event
 
 
+def _is_tab(text: str, line: int, column: int) -> bool:
+    lines = text.splitlines()
+    return line < len(lines) and lines[line][column : column + 1] == "\t"
+
+
 def _reader_problem(error: yaml.YAMLError) -> str:
     character = getattr(error, "character", None)
     return f"the character {character:#x} is not allowed" if isinstance(character, int) else "a character is not allowed"
 
 
 def _reader_place(text: str) -> str:
-    """libyaml gives no usable position for a forbidden character, so look for it."""
+    """The parser gives no usable position for a forbidden character, so look for it."""
     match = re.search("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     if match is None:
         return ""
@@ -146,7 +142,7 @@ class _Builder:
     def __init__(self, text: str, name: str) -> None:
         self._events = _events(text)
         self._name = name
-        self._anchors: dict[str, tuple[Any, int]] = {}  # value, and how many values it is
+        self._anchors: dict[str, tuple[Any, int]] = {}  # value and size, counted as for _MAX_ALIASED
         self._built = 0
         self._aliased = 0
 
@@ -160,38 +156,46 @@ class _Builder:
         return value
 
     def _error(self, event: Event, what: str, hint: str = "") -> InvalidInput:
-        mark = event.start_mark
-        return InvalidInput(what, where=f"{self._name}:{mark.line + 1}:{mark.column + 1}", hint=hint)
+        column = event.start_mark.column + 1 if event.start_mark else 0
+        return InvalidInput(what, where=f"{self._name}:{_line(event)}:{column}", hint=hint)
 
     def _value(self, event: Event, depth: int) -> Any:
         if depth == 0:
             raise self._error(event, f"is nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, AliasEvent):
-            return self._alias(event)
+            return self._alias(event, depth)
         before = self._built
         self._built += 1
+        value: Any = None
         if isinstance(event, ScalarEvent):
+            self._built += len(event.value)
             value = self._scalar(event)
         elif isinstance(event, MappingStartEvent):
             self._refuse_tag(event, "map")
             value = self._mapping(depth)
-        else:
+        elif isinstance(event, SequenceStartEvent):
             self._refuse_tag(event, "seq")
-            value = []
-            while not isinstance(item := next(self._events), SequenceEndEvent):
-                value.append(self._value(item, depth - 1))
-        if event.anchor is not None:  # type: ignore[attr-defined]
-            self._anchors[event.anchor] = value, self._built - before  # type: ignore[attr-defined]
+            value = self._sequence(depth)
+        if isinstance(event, NodeEvent) and event.anchor is not None:
+            self._anchors[event.anchor] = value, self._built - before
         return value
 
-    def _alias(self, event: AliasEvent) -> Any:
+    def _sequence(self, depth: int) -> list[Any]:
+        sequence = []
+        while not isinstance(event := next(self._events), SequenceEndEvent):
+            sequence.append(self._value(event, depth - 1))
+        return sequence
+
+    def _alias(self, event: AliasEvent, depth: int) -> Any:
         if event.anchor not in self._anchors:
             raise self._error(event, f"*{event.anchor} is not defined above", f"mark a value with &{event.anchor} first")
         value, size = self._anchors[event.anchor]
         self._built += size
         self._aliased += size
         if self._aliased > _MAX_ALIASED:
-            raise self._error(event, f"aliases stand for more than {_MAX_ALIASED} values", "write the values out")
+            raise self._error(event, f"aliases stand for more than {_MAX_ALIASED} characters", "put the data into files instead")
+        if _height(value) > depth:
+            raise self._error(event, f"is nested deeper than {MAX_DEPTH} levels")
         return value
 
     def _mapping(self, depth: int) -> dict[str, Any]:
@@ -228,37 +232,16 @@ class _Builder:
     def _scalar(self, event: ScalarEvent) -> Any:
         if event.tag in ("!", _TAG + "str") or (event.tag is None and not event.implicit[0]):
             return event.value
-        match = _PLAIN.fullmatch(event.value)
-        kind = match.lastgroup if match else "str"
+        try:
+            kind, value = plain_scalar(event.value)
+        except ValueError as error:
+            raise self._error(event, str(error), "put it in quotes") from error
         if event.tag not in (None, f"{_TAG}{kind}"):
             raise self._error(event, f"{event.value} with the tag {event.tag} is not supported", "use plain values only")
-        if kind in ("str", "merge"):
-            return event.value
-        if kind == "null":
-            return None
-        if kind == "bool":
-            return event.value.lower() in _TRUE
-        if kind == "timestamp":
-            raise self._error(event, f"{event.value} is a date, which JSON doesn't have", "put it in quotes")
-        return self._number(event, kind)
-
-    def _number(self, event: ScalarEvent, kind: str | None) -> int | float:
-        text = event.value.replace("_", "")
-        if kind == "int":
-            number = _integer(text)
-            if number is None:
-                raise self._error(event, "the integer has more than 64 bits", "put it in quotes")
-            return number
-        value = float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
-        if not math.isfinite(value):
-            raise self._error(event, f"{event.value} is a number that JSON doesn't have", "put it in quotes")
         return value
 
 
-def _integer(text: str) -> int | None:
-    """Digits as YAML 1.1 writes them, 010 being octal; None beyond 64 bits."""
-    if len(text) > 70:  # longer than 64 binary digits with sign and prefix
-        return None
-    octal = re.fullmatch(r"([-+]?)0([0-7]+)", text)
-    number = int(octal[1] + octal[2], 8) if octal else int(text, 0)
-    return number if number in INTEGERS else None
+def _height(value: Any) -> int:
+    if isinstance(value, list | dict):
+        return 1 + max(map(_height, value.values() if isinstance(value, dict) else value), default=0)
+    return 1

@@ -80,7 +80,8 @@ class JobStatus:
     """A job as of one moment. Times are RFC 3339, UTC.
 
     `total_batch_count` counts what was cut so far while enqueuing. `worker_counts` is None unless the job runs, `end_time` until it
-    ended. `batches_without_outcome` is None if enqueuing did not end, so that nobody knows. `message` says what is waited for, or why the job ended as it did; empty when there is nothing to say.
+    ended. `batches_without_outcome` is None if enqueuing did not end, so that nobody knows. `message` says what is waited for, or why
+    the job ended as it did; empty when there is nothing to say.
     """
 
     job_id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -100,13 +101,16 @@ class JobRecords:
         self._put("run.json", RunRecord(run).dump())
 
     def create_inputs(self, files: Iterable[SourceFile]) -> None:
-        """Fix the listing; the first one written stays."""
-        lines = (orjson.dumps({"path": f.path, "etag": f.etag, "size_bytes": f.size_bytes}) for f in files)
-        self.store.create(self.prefix + "inputs.jsonl", b"\n".join(lines))
+        """Fix the listing; the first one written stays. Memory: the document, no object a file."""
+        document = io.BytesIO()
+        for file in files:
+            document.write(orjson.dumps({"path": file.path, "etag": file.etag, "size_bytes": file.size_bytes}) + b"\n")
+        self.store.create(self.prefix + "inputs.jsonl", document.getvalue())
 
-    def inputs(self) -> list[SourceFile] | None:
+    def inputs(self) -> Iterator[SourceFile] | None:
+        """A stream of the listing, to be read once; None until it is fixed."""
         data = self._get("inputs.jsonl")
-        return None if data is None else [SourceFile(**orjson.loads(line)) for line in data.splitlines()]
+        return None if data is None else (SourceFile(**orjson.loads(line)) for line in io.BytesIO(data))
 
     def checkpoint(self) -> Checkpoint | None:
         """The enqueuer's, of whichever run wrote last."""

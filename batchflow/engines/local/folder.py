@@ -1,14 +1,15 @@
 """A run's folder: where its files are, how they are written, and whether its engine is alive.
 
-<local_dir>/<workflow>/
-    workflow.json               the manifest, and once the engine runs its status
-    pods.json                   the pods, in the order in which they were made
-    engine.lock                 locked (flock) as long as the engine lives; holds its process id
-    engine.log                  what the engine itself had to say
-    stop                        its presence asks the engine to stop
-    pods/<pod>/mnt, cortex, …   what a container sees under contract.POD_ROOTS
-    pods/<pod>/progress         ARGO_PROGRESS_FILE
-    pods/<pod>/logs/<container>.log
+In <local_dir>/<workflow>/ are
+
+- workflow.json: the manifest, and once the engine runs its status
+- pods.json: the pods, in the order in which they were made
+- engine.lock: locked (flock) as long as the engine lives; holds its process id
+- engine.log: what the engine itself had to say
+- stop: its presence asks the engine to stop
+- pods/<pod>/mnt, cortex, …: what its containers see under contract.POD_ROOTS
+- pods/<pod>/progress: ARGO_PROGRESS_FILE
+- pods/<pod>/logs/<container>.log
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class RunFolder:
 
     def workflow(self) -> dict[str, Any] | None:
         """None if nothing was submitted here."""
-        return _read(self._workflow)
+        workflow: dict[str, Any] | None = _read(self._workflow)
+        return workflow
 
     def pods(self) -> list[dict[str, Any]]:
         return _read(self._pods) or []
@@ -97,8 +99,8 @@ class RunFolder:
         return False
 
     @property
-    def age_order(self) -> int:
-        """Grows with the time of submission."""
+    def submitted_ns(self) -> int:
+        """When it was submitted: Unix nanoseconds."""
         try:
             return self._lock.stat().st_mtime_ns
         except FileNotFoundError:

@@ -37,6 +37,7 @@ def _kill_group_on_close(channel: int) -> None:
 
 
 def main() -> None:
+    """Never returns."""
     channel, command = int(sys.argv[1]), sys.argv[2:]
     os.set_inheritable(channel, False)
     # Blocked until there is a child to send it to, and for good in the thread: a signal must interrupt waitpid below.

@@ -19,13 +19,14 @@ NAME_VARIABLE: Final = "{{workflow.name}}"
 RETRIES_VARIABLE: Final = "{{retries}}"
 COUNT_VARIABLE: Final = f"{{{{steps.{STEP_ENQUEUE}.outputs.parameters.{OUTPUT_WORKERS}}}}}"
 
-_SPEC: Final = {"entrypoint", "onExit", "activeDeadlineSeconds", "shutdown", "templates"}
+_SPEC: Final = {"entrypoint", "onExit", "activeDeadlineSeconds", "shutdown", "templates", "podMetadata"}
 _SPEC_IGNORED: Final = {
-    *("affinity", "automountServiceAccountToken", "executor", "imagePullSecrets", "nodeSelector", "podGC", "podMetadata"),
+    *("affinity", "automountServiceAccountToken", "executor", "imagePullSecrets", "nodeSelector", "podGC"),
     *("podPriorityClassName", "podSpecPatch", "securityContext", "serviceAccountName", "tolerations", "ttlStrategy"),
 }
 _POD: Final = {"name", "container", "initContainers", "outputs", "retryStrategy", "activeDeadlineSeconds", "metadata", "volumes"}
 _POD_IGNORED: Final = _SPEC_IGNORED | {"priorityClassName"}
+_METADATA: Final = {"labels", "annotations"}
 _CONTAINER: Final = {"name", "command", "args", "env", "envFrom", "workingDir", "restartPolicy"}
 _CONTAINER_IGNORED: Final = {
     *("image", "imagePullPolicy", "lifecycle", "livenessProbe", "mirrorVolumeMounts", "ports", "resources", "securityContext"),
@@ -63,6 +64,8 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class PodTemplate:
+    """A template that makes a pod."""
+
     name: str
     init: tuple[Container, ...]
     main: Container
@@ -106,7 +109,7 @@ def parse(workflow: Mapping[str, Any]) -> Job:
             entry = _known(template, where, {"name", "steps", "metadata"}, _POD_IGNORED)
             _check_variables(entry, where, {COUNT_VARIABLE, NAME_VARIABLE})
         else:
-            pods[template["name"]] = _pod(template, where)
+            pods[template["name"]] = _pod(template, where, spec.get("podMetadata", {}))
     if entry is None:
         raise InvalidInput(f'no template is named "{entrypoint}"', where="spec.entrypoint")
     _check_variables({k: v for k, v in spec.items() if k != "templates"}, "spec", {NAME_VARIABLE})
@@ -168,14 +171,15 @@ def _step(value: object, where: str) -> Step:
     return Step(step["name"], step["template"], count, frozenset(phase for phase, continues in phases.items() if continues))
 
 
-def _pod(value: object, where: str) -> PodTemplate:
+def _pod(value: object, where: str, common: object) -> PodTemplate:
     pod = _known(value, where, _POD, _POD_IGNORED)
     retry = _retry(pod["retryStrategy"], f"{where}.retryStrategy") if "retryStrategy" in pod else None
     _check_variables(pod, where, {NAME_VARIABLE, RETRIES_VARIABLE} if retry else {NAME_VARIABLE})
     for volume in pod.get("volumes", []):
         _known(volume, f"{where}.volumes[{volume.get('name')}]", {"name", "emptyDir"})
     outputs = _known(pod.get("outputs", {}), f"{where}.outputs", {"parameters"}).get("parameters", [])
-    metadata = _known(pod.get("metadata", {}), f"{where}.metadata", {"labels", "annotations"})
+    shared = _known(common, "spec.podMetadata", _METADATA)
+    metadata = _known(pod.get("metadata", {}), f"{where}.metadata", _METADATA)
     init = tuple(_container(c, f"{where}.initContainers[{c.get('name')}]", init=True) for c in pod.get("initContainers", []))
     return PodTemplate(
         name=pod["name"],
@@ -184,8 +188,8 @@ def _pod(value: object, where: str) -> PodTemplate:
         outputs=tuple(_output(parameter, f"{where}.outputs.parameters") for parameter in outputs),
         retry=retry,
         deadline_s=_seconds(pod.get("activeDeadlineSeconds"), f"{where}.activeDeadlineSeconds"),
-        labels=metadata.get("labels", {}),
-        annotations=metadata.get("annotations", {}),
+        labels={**shared.get("labels", {}), **metadata.get("labels", {})},
+        annotations={**shared.get("annotations", {}), **metadata.get("annotations", {})},
     )
 
 

@@ -63,7 +63,7 @@ class WorkflowStatus:
         message: str = "",
     ) -> str:
         """Add a node; `boundary` is the name of the Steps node that it belongs to. Returns its id."""
-        node = {
+        node: dict[str, Any] = {
             "id": self.node_id(name),
             "name": name,
             "displayName": _GROUP_PREFIX.sub("", name.removeprefix(boundary)) if boundary else name,
@@ -71,7 +71,7 @@ class WorkflowStatus:
             "phase": phase,
             "startedAt": now(),
         }
-        optional = {
+        optional: dict[str, Any] = {
             "templateName": template,
             "boundaryID": self.node_id(boundary) if boundary else "",
             "nodeFlag": dict.fromkeys(flags, True),

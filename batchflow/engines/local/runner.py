@@ -79,12 +79,14 @@ class Runner:
         """Run the job to its end and write its final status; raises nothing."""
         try:
             phase, message = self._run_steps()
-            exited = self._run_on_exit()
-            if phase == "Succeeded" and exited is not None and exited.phase in _FAILED:
-                phase, message = exited.phase, exited.message
         except Exception as error:
-            logger.exception("the local engine failed")
-            phase, message = "Error", f"the local engine failed: {error!r}; see {self._folder.engine_log}"
+            phase, message = self._own_failure(error)
+        try:
+            exited = self._run_on_exit()
+        except Exception as error:
+            exited = PodResult(*self._own_failure(error))
+        if phase == "Succeeded" and exited is not None and exited.phase in _FAILED:
+            phase, message = exited.phase, exited.message
         self._status.finish_workflow(phase, message)
 
     def interrupt(self, interruption: Interruption) -> None:
@@ -107,19 +109,24 @@ class Runner:
             if progress is not None:
                 self._status.set_progress(node_id, progress)
 
+    def _own_failure(self, error: Exception) -> tuple[str, str]:
+        logger.error("the local engine failed", exc_info=error)
+        return "Error", f"the local engine failed: {error!r}; see {self._folder.engine_log}"
+
     def _run_steps(self) -> tuple[str, str]:
         """The entrypoint's phase and message."""
         root = self._status.add(self._job.name, "Steps", template=self._job.entrypoint)
         parents = [root]
         phase, message = "Succeeded", ""
         for number, steps in enumerate(self._job.groups):
-            if self._interruption is None:
-                phase, message, parents = self._run_group(number, steps, parents)
             if self._interruption is not None:
-                is_last = number == len(self._job.groups) - 1
-                phase, message = (phase, message) if is_last and phase == "Succeeded" else ("Failed", self._interruption.workflow_message)
+                phase = "Failed"
+            else:
+                phase, message, parents = self._run_group(number, steps, parents)
             if phase != "Succeeded":
                 break
+        if phase != "Succeeded" and self._interruption is not None:
+            phase, message = "Failed", self._interruption.workflow_message
         self._status.finish(root, phase, message)
         return phase, message
 

@@ -1,0 +1,223 @@
+"""The commands that pods run: each reads its environment, wires the collaborators of one step, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from batchflow import contract, logs
+from batchflow.dequeuer.assignment import Assignment
+from batchflow.engines.open import open_engine
+from batchflow.engines.protocol import Engine
+from batchflow.errors import BatchflowError, HandlerDown, InvalidInput, NotFound
+from batchflow.queues.open import open_queues
+from batchflow.queues.protocol import Queue, Queues
+from batchflow.records import Checkpoint, JobRef
+from batchflow.settings import Settings
+from batchflow.spec.model import Api, Submission
+from batchflow.spec.stored import submission_from_document
+from batchflow.status.accounting import Accounting
+from batchflow.store.jobs import ApiRecords, JobRecords
+from batchflow.store.open import open_sources, open_store
+from batchflow.store.protocol import Store
+
+__all__ = ["run_step"]
+
+_log = logging.getLogger(__name__)
+
+LOG_TAIL_BYTES: Final = 1 << 20
+
+
+def run_step(name: str) -> int:
+    """Run the step of that name, configured by `os.environ`; returns its exit code (contract.py)."""
+    steps: dict[str, Callable[[_Step], int]] = {
+        contract.STEP_PREPARE: _prepare,
+        contract.STEP_ENQUEUE: _enqueue,
+        contract.STEP_WORK: _work,
+        contract.STEP_FINALIZE: _finalize,
+        contract.STEP_CLEANUP: _cleanup,
+    }
+    try:
+        if name not in steps:
+            raise InvalidInput(f'there is no step "{name}"', hint=f"the steps are {', '.join(steps)}")
+        step = _Step.from_env(os.environ)
+        logs.setup(step.settings.log_level)
+        signal.signal(signal.SIGTERM, lambda *_: step.stop.set())
+        return steps[name](step)
+    except BatchflowError as error:
+        print(f"batchflow step {name}: {error}", file=sys.stderr)
+        if isinstance(error, HandlerDown):
+            return contract.EXIT_HANDLER_DOWN
+        return contract.EXIT_BAD_INPUT if isinstance(error, InvalidInput | NotFound) else contract.EXIT_TRY_AGAIN
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a step's environment says, and the services that it names."""
+
+    settings: Settings
+    job: JobRef
+    pod: str
+    environ: Mapping[str, str]
+    stop: threading.Event
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> _Step:
+        def required(name: str) -> str:
+            if not environ.get(name):
+                raise InvalidInput("is not set", where=name, hint="steps are run by a workflow that batchflow compiled")
+            return environ[name]
+
+        job = JobRef(required(contract.ENV_API), required(contract.ENV_JOB), int(required(contract.ENV_RUN)))
+        return cls(Settings.from_env(environ), job, required(contract.ENV_POD), environ, threading.Event())
+
+    @cached_property
+    def store(self) -> Store:
+        return open_store(self.settings.store)
+
+    @cached_property
+    def records(self) -> JobRecords:
+        return JobRecords(self.store, self.job)
+
+    @cached_property
+    def queues(self) -> Queues:
+        return open_queues(self.settings)
+
+    @cached_property
+    def submission(self) -> Submission:
+        return submission_from_document(self.records.submission().submission, api=self.job.api)
+
+    @cached_property
+    def api(self) -> Api:
+        return ApiRecords(self.store).api(self.job.api, self.records.submission().api_id)
+
+    @cached_property
+    def enqueued(self) -> Checkpoint:
+        checkpoint = self.records.checkpoint()
+        if checkpoint is None or not checkpoint.done:
+            raise NotFound("the job is not enqueued", where=self.records.prefix, hint="its enqueue step runs first")
+        return checkpoint
+
+    def path(self, env: str, default: str) -> Path:
+        return Path(self.environ.get(env) or default)
+
+
+def _prepare(step: _Step) -> int:
+    from batchflow.prepare import prepare
+
+    prepare(step.records, ApiRecords(step.store), step.environ)
+    return contract.EXIT_OK
+
+
+def _enqueue(step: _Step) -> int:
+    from batchflow.enqueuer import enqueue
+
+    checkpoint = enqueue(step.records, queues=step.queues, sources=open_sources(step.settings), settings=step.settings, stop=step.stop)
+    if not checkpoint.done:
+        return contract.EXIT_TERMINATED
+    output = step.path(contract.ENV_OUTPUTS, contract.OUTPUT_DIR) / contract.OUTPUT_WORKERS
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(str(min(step.submission.workers, checkpoint.total)), encoding="utf-8")
+    return contract.EXIT_OK
+
+
+def _work(step: _Step) -> int:
+    from batchflow.dequeuer import work
+
+    queue, dead_letters = _open_queues(step)
+    replaced = int(step.environ.get(contract.ENV_TRY) or 0) > 0
+    return work(_assignment(step, contract.STEP_WORK), queue, dead_letters, step.stop, replaced=replaced)
+
+
+def _finalize(step: _Step) -> int:
+    from batchflow.dequeuer import work_off
+    from batchflow.finalizer.finalize import finalize
+
+    assignment = _assignment(step, contract.STEP_FINALIZE)
+    queue, dead_letters = _open_queues(step)
+
+    def leftovers(accounting: Accounting) -> int:
+        return work_off(assignment, queue, dead_letters, step.stop, accounting)
+
+    return finalize(
+        step.records,
+        step.api,
+        total=assignment.total,
+        port=assignment.port,
+        work_off=leftovers,
+        stop=step.stop,
+        settings=step.settings,
+    )
+
+
+def _cleanup(step: _Step) -> int:
+    from batchflow.enqueuer import queue_name
+    from batchflow.finalizer.cleanup import Observed, cleanup
+
+    engine = open_engine(step.settings)
+    workflow = step.job.workflow
+
+    def observe() -> Observed:
+        seen = engine.observe(workflow)
+        return Observed(seen.workflow, seen.pods)
+
+    cleanup(
+        step.records,
+        own_pod=step.pod,
+        hook_due=step.api.has_hook,
+        queues=step.queues,
+        queue_name=queue_name(step.job, step.store.url),
+        observe=observe,
+        log_tails=lambda: _log_tails(engine, workflow),
+        grace_s=step.settings.grace_s,
+    )
+    return contract.EXIT_OK
+
+
+def _assignment(step: _Step, name: str) -> Assignment:
+    queue = step.submission.dead_letter_queue
+    progress = step.environ.get(contract.ENV_PROGRESS)
+    return Assignment(
+        records=step.records,
+        api=step.api,
+        pod=step.pod,
+        step=name,
+        port=int(step.environ.get(contract.ENV_PORT) or step.api.port),
+        total=step.enqueued.total,
+        workers=step.submission.workers,
+        max_receive_count=queue.max_receive_count if queue else None,
+        mnt=step.path(contract.ENV_MNT, contract.MNT_DIR),
+        progress_file=Path(progress) if progress else None,
+        settings=step.settings,
+    )
+
+
+def _open_queues(step: _Step) -> tuple[Queue, Queue | None]:
+    """The run's queue, and the user's dead-letter queue if the job names one."""
+    dead_letters = step.submission.dead_letter_queue
+    return step.queues.open(step.enqueued.queue_url), step.queues.open_arn(dead_letters.arn) if dead_letters else None
+
+
+def _log_tails(engine: Engine, workflow: str) -> Iterator[tuple[str, str, bytes]]:
+    """The last 1 MiB of each container's log, one container in memory at a time."""
+    for pod in engine.observe(workflow).pods:
+        name, status = pod["metadata"]["name"], pod.get("status", {})
+        containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+        for container in containers:
+            tail: deque[bytes] = deque()
+            size = 0
+            for line in engine.logs(workflow, worker=name, container=container["name"]):
+                tail.append(line.text.encode() + b"\n")
+                size += len(tail[-1])
+                while size > LOG_TAIL_BYTES and len(tail) > 1:
+                    size -= len(tail.popleft())
+            yield name, container["name"], b"".join(tail)

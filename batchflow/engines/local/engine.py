@@ -1,0 +1,106 @@
+"""The local engine as others call it. It keeps nothing in memory: a run is its folder, and the engine process that works in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchflow.engines.local.folder import TERMINAL_PHASES, RunFolder
+from batchflow.engines.local.follow import log_lines
+from batchflow.engines.local.manifest import parse
+from batchflow.engines.protocol import LogLine, Observation
+from batchflow.errors import Internal, NotFound
+from batchflow.settings import Settings
+
+__all__ = ["LocalEngine"]
+
+
+class LocalEngine:
+    """Runs workflows as processes on this machine: see engines/protocol.py for what each method does.
+
+    `environ` is what the engine's process, our steps and (without `BATCHFLOW_*`) the user's containers get.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._root = Path(settings.local_dir)
+
+    def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
+        """Returns when the engine's process is there; it lives on without this one and without its terminal."""
+        job = parse(workflow)
+        folder = self._folder(job.name)
+        lock = folder.try_lock()
+        if lock is None:
+            return
+        try:
+            submitted = folder.workflow()
+            if submitted is None or "status" not in submitted:  # else an engine took it up before
+                folder.save_workflow(orjson.dumps(workflow))
+                self._start(folder, directory, lock)
+        finally:
+            os.close(lock)
+
+    def observe(self, name: str) -> Observation:
+        folder = self._folder(name)
+        workflow = folder.workflow()
+        if workflow is None:
+            return Observation()
+        if not _is_finished(workflow) and not folder.locked:
+            workflow = folder.workflow()  # it may have finished just before we looked at the lock
+            if workflow is None or not _is_finished(workflow):
+                return Observation(None, folder.pods(), "the local engine ended before the job did (killed?)")
+        return Observation(workflow, folder.pods())
+
+    def stop(self, name: str) -> None:
+        folder = self._folder(name)
+        if folder.workflow() is not None:
+            folder.request_stop()
+
+    def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
+        folder = self._folder(name)
+        if folder.workflow() is None:
+            raise NotFound(f"no workflow {name} ran on this machine", where=str(self._root))
+
+        def finished() -> bool:
+            workflow = self.observe(name).workflow
+            return workflow is None or _is_finished(workflow)
+
+        return log_lines(folder, worker=worker, container=container, follow=follow, finished=finished)
+
+    def names(self) -> list[str]:
+        if not self._root.is_dir():
+            return []
+        folders = [RunFolder(path) for path in self._root.iterdir() if (path / "workflow.json").is_file()]
+        return [folder.path.name for folder in sorted(folders, key=lambda folder: folder.submitted_ns, reverse=True)]
+
+    def _folder(self, name: str) -> RunFolder:
+        return RunFolder(self._root / name)
+
+    def _start(self, folder: RunFolder, directory: str, lock: int) -> None:
+        """Start the engine's process and hand it the lock."""
+        with folder.engine_log.open("ab") as log:
+            # -P: the folder in which a command happens to run is no place to import from.
+            started = subprocess.run(
+                [sys.executable, "-P", "-m", "batchflow.engines.local", str(folder.path), directory, str(lock)],
+                env={**self._environ, **self._settings.to_env()},
+                cwd=folder.path,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(lock,),
+                start_new_session=True,
+                check=False,
+            )
+        if started.returncode != 0:
+            raise Internal(f"the local engine did not start (exit code {started.returncode})", where=str(folder.engine_log))
+
+
+def _is_finished(workflow: Mapping[str, Any]) -> bool:
+    return workflow.get("status", {}).get("phase") in TERMINAL_PHASES

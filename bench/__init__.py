@@ -1,0 +1,1 @@
+"""Measures batchflow side by side with bare clients that make the same calls; see README.md."""
