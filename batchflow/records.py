@@ -169,8 +169,8 @@ class RunRecord(_Record):
 class Checkpoint(_Record):
     """enqueue.json: every batch below `next_index` is in the queue (or has an outcome); go on at `file`, `offset`.
 
-    `carried` are items (JSON texts) read before that place and not yet in a batch. `done`: `total` batches were all sent.
-    `error` is the enqueuer's own word that the input can't be used; then no worker starts.
+    That place is always just behind a batch's last item. `done`: `total` batches were all sent. `error` is the enqueuer's own word that
+    the input can't be used; then no worker starts.
     """
 
     run: int
@@ -179,7 +179,6 @@ class Checkpoint(_Record):
     offset: int = 0  # bytes of the file's (decompressed) content
     item: int = 0  # items of that file before `offset`
     line: int = 0  # lines of that file before `offset`
-    carried: list[str] = field(default_factory=list)
     done: bool = False
     total: int = 0
     queue_url: str = ""

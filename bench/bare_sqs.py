@@ -31,7 +31,11 @@ WAIT_S = 1
 def connect() -> Any:
     """The options of batchflow/queues/sqs.py."""
     config = Config(
-        connect_timeout=5, read_timeout=30, max_pool_connections=32, retries={"mode": "standard", "total_max_attempts": 3}, tcp_keepalive=True
+        connect_timeout=5,
+        read_timeout=30,
+        max_pool_connections=32,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        tcp_keepalive=True,
     )
     return boto3.session.Session().client("sqs", config=config)
 
@@ -87,7 +91,9 @@ def post(handler: http.client.HTTPConnection, body: str) -> None:
 
 
 def receive(client: Any, url: str, limit: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.receive_message(QueueUrl=url, MaxNumberOfMessages=limit, WaitTimeSeconds=WAIT_S).get("Messages", [])
+    found: list[dict[str, Any]] = client.receive_message(QueueUrl=url, MaxNumberOfMessages=limit, WaitTimeSeconds=WAIT_S).get(
+        "Messages", []
+    )
     return found
 
 

@@ -16,7 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AtLeast", "AtMost", "BenchError", "Ended", "Figure", "Plan", "Span", "interleaved", "note", "python", "ratios", "run", "service"]
+__all__ = [
+    "AtLeast",
+    "AtMost",
+    "BenchError",
+    "Ended",
+    "Figure",
+    "Plan",
+    "Span",
+    "compared",
+    "interleaved",
+    "note",
+    "python",
+    "ratios",
+    "run",
+    "service",
+]
 
 ROOT = Path(__file__).parent.parent
 SERVICE_START_S = 20
@@ -47,6 +62,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
+    """A reach: the value must not be below `limit`."""
+
     limit: float
 
     def met(self, value: float) -> bool:
@@ -58,6 +75,8 @@ class AtLeast:
 
 @dataclass(frozen=True, slots=True)
 class AtMost:
+    """A reach: the value must not be above `limit`."""
+
     limit: float
 
     def met(self, value: float) -> bool:
@@ -136,16 +155,32 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 
+def compared(what: str, ours: Sequence[Span], theirs: Sequence[Span], reach: AtLeast | AtMost | None = None) -> Figure:
+    """How many times their batches a second ours are."""
+    own, other = [span.rate for span in ours], [span.rate for span in theirs]
+    sides = f"{statistics.median(own):,.0f} against {statistics.median(other):,.0f} batches/s"
+    return Figure(what, ratios(own, other), "×", reach, sides)
+
+
 def python(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of this folder (or any other) with this interpreter."""
     return [sys.executable, "-m", module, *arguments]
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float, cwd: Path = ROOT, reports: bool = True) -> Ended:
-    """Run to the end; raises BenchError if that is not exit code 0 within `timeout_s`. The process and its children are a group of their own."""
+    """Run to the end; raises BenchError if that is not exit code 0 within `timeout_s`.
+
+    The process and its children are a group of their own, which is killed if anything goes wrong.
+    """
     began = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         stdout, stderr = process.communicate(timeout=timeout_s)

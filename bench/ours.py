@@ -4,7 +4,7 @@
     python -m bench.ours work JOB_ID QUEUE_URL PORT TOTAL
 
 Settings come from the environment. What is done to the queue is noted (two readings of the clock for each call of up to ten messages);
-the last line is {"count", "first", "last", "url", "peak_bytes"}: see Noted.
+the last line is {"count", "first", "last_began", "last", "url", "peak_bytes"}: see Noted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ API = "bench"
 
 
 class Noted:
-    """A queue on its way through: when the first call began, when the last confirmed one ended, how many messages that were.
+    """A queue, and notes: when the first call began, when the last confirmed one began and ended, how many messages that were.
 
     Confirmed are those that `send` sent, or that `delete` deleted.
     """
@@ -42,6 +42,7 @@ class Noted:
         self._lock = threading.Lock()
         self.count = 0
         self.first = 0.0
+        self.last_began = 0.0
         self.last = 0.0
 
     @property
@@ -80,7 +81,7 @@ class Noted:
             self.first = min(self.first or began, began)
             if confirmed:
                 self.count += confirmed
-                self.last = max(self.last, ended)
+                self.last_began, self.last = began, ended
 
 
 class NotedQueues:
@@ -152,8 +153,8 @@ def main() -> None:
     else:
         url, port, total = rest
         noted = run_work(records, settings, url, int(port), int(total))
-    report = {"count": noted.count, "first": noted.first, "last": noted.last, "url": noted.url, "peak_bytes": peak_bytes()}
-    print(json.dumps(report), flush=True)
+    times = {"first": noted.first, "last_began": noted.last_began, "last": noted.last}
+    print(json.dumps({"count": noted.count, **times, "url": noted.url, "peak_bytes": peak_bytes()}), flush=True)
 
 
 if __name__ == "__main__":

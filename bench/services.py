@@ -26,7 +26,7 @@ from batchflow.store.jobs import JobRecords
 from batchflow.store.open import open_store
 from bench.harness import ROOT, BenchError, Plan, python, service
 
-__all__ = ["API", "Job", "Stats", "far", "find_sqs", "instant_handler", "new_job", "sqs_env"]
+__all__ = ["API", "Handler", "Job", "far", "find_sqs", "instant_handler", "new_job", "sqs_env", "write_items"]
 
 API = "bench"
 ITEM_BYTES = 198  # a batch of one item is a body of 200 bytes
@@ -52,6 +52,7 @@ def sqs_env(address: str) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL_SQS": f"http://{address}",
         "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "bench",
         "AWS_SECRET_ACCESS_KEY": "bench",
         "BATCHFLOW_QUEUES": "sqs",
@@ -70,22 +71,23 @@ def far(address: str, delay_ms: float) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """What a handler did: batches answered, and when the last one was (`time.monotonic`)."""
+class Handler:
+    """The instant handler."""
 
     port: int
 
     def read(self) -> tuple[int, float]:
+        """How many batches it answered, and when the last one was (`time.monotonic`)."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=10) as response:
             found = json.load(response)
         return found["count"], found["last"]
 
 
 @contextmanager
-def instant_handler() -> Iterator[Stats]:
+def instant_handler() -> Iterator[Handler]:
     """A fresh one, in a process of its own."""
     with service(python("bench.instant")) as port:
-        yield Stats(port)
+        yield Handler(port)
 
 
 def item_lines(count: int) -> Iterator[bytes]:
@@ -93,6 +95,12 @@ def item_lines(count: int) -> Iterator[bytes]:
     for index in range(count):
         head = f'{{"index":{index},"text":"'
         yield f'{head}{"x" * (ITEM_BYTES - len(head) - 2)}"}}'.encode()
+
+
+def write_items(path: Path, count: int) -> None:
+    """That many lines into a file; its suffix says whether compressed."""
+    with gzip.open(path, "wb", compresslevel=1) if path.suffix == ".gz" else path.open("wb") as file:
+        file.writelines(line + b"\n" for line in item_lines(count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +116,10 @@ class Job:
     def records(self) -> JobRecords:
         return JobRecords(open_store(self.settings.store), self.ref)
 
-    def write_items(self, count: int, *, suffix: str = ".jsonl") -> Path:
+    def write_items(self, count: int) -> Path:
         """A file of `count` items."""
-        path = self.folder / f"items{suffix}"
-        opened = gzip.open(path, "wb", compresslevel=1) if suffix.endswith(".gz") else path.open("wb")
-        with opened as file:
-            file.writelines(line + b"\n" for line in item_lines(count))
+        path = self.folder / "items.jsonl"
+        write_items(path, count)
         return path
 
     def submit(self, file: Path, batch_size: int) -> None:
@@ -153,4 +159,3 @@ def new_job(plan: Plan, sqs: str | None) -> Iterator[Job]:
         env |= sqs_env(sqs) if sqs else sqlite_env(folder)
         os.environ.update(env)  # this process makes queues too, and never through the proxy
         yield Job(JobRef(API, new_job_id(time.time_ns())), folder, Settings.from_env(), env)
-

@@ -126,7 +126,8 @@ def _enqueue(step: _Step) -> int:
         return contract.EXIT_TERMINATED
     output = step.path(contract.ENV_OUTPUTS, contract.OUTPUT_DIR) / contract.OUTPUT_WORKERS
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(str(min(step.submission.workers, checkpoint.total)), encoding="utf-8")
+    left = checkpoint.total if step.job.run == 1 else Accounting(checkpoint.total, step.records.outcomes()).missing
+    output.write_text(str(min(step.submission.workers, left)), encoding="utf-8")
     return contract.EXIT_OK
 
 

@@ -14,6 +14,8 @@ from batchflow.queues.protocol import MAX_ENTRIES
 __all__ = ["Hand", "target"]
 
 HOLD_S: Final = 2.0
+# Two receives' worth: while the handler is at the first ten, the next ten are fetched.
+MAX_HELD: Final = 2 * MAX_ENTRIES
 # Weight of the newest batch in the measured speed: a few batches are enough to follow a change.
 _NEWEST: Final = 0.3
 
@@ -21,11 +23,11 @@ _NEWEST: Final = 0.3
 def target(seconds: float | None, slots: int) -> int:
     """How many batches to hold if one takes `seconds` (None: not known yet) and the handler takes `slots` of them at a time.
 
-    One for each slot, and beyond that what is finished in 2 s, at most 10: ten slow batches spread over ten workers.
+    One for each slot, and beyond that what is finished in 2 s, at most 20: ten slow batches spread over ten workers.
     """
     if seconds is None:
         return slots
-    finished = int(min(HOLD_S * slots / max(seconds, 1e-9), MAX_ENTRIES))
+    finished = int(min(HOLD_S * slots / max(seconds, 1e-9), MAX_HELD))
     return max(slots, finished)
 
 

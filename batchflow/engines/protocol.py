@@ -27,6 +27,7 @@ class Observation:
     """What an engine shows of a workflow at one moment.
 
     `workflow` is a Workflow in Argo's shape with its whole status, or None if there is none (never was, deleted, or its engine died).
+    Its `status` is absent or empty until the engine took it up.
     `pods` are in Kubernetes' shape. `message` says why there is no workflow, where the engine knows.
     """
 

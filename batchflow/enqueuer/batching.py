@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import orjson
 
 from batchflow.enqueuer.json_stream import JsonStream
-from batchflow.enqueuer.retry import Backoff
 from batchflow.errors import InvalidInput, Unreachable
+from batchflow.retry import Backoff
 from batchflow.spec.model import MAX_BATCH_BYTES, FilePathLister, ItemList, Source
 from batchflow.store.protocol import SourceFile, Sources
 
@@ -95,7 +95,7 @@ def _cut(items: _Items, batch_size: int, index: int) -> Iterator[Batch]:
     texts: list[bytes] = []
     size_bytes = 1
     for text in items:
-        if b"\xef\xbf" in text:
+        if not text.isascii():
             text = _sendable(text)
         size_bytes += len(text) + 1
         if size_bytes >= MAX_BATCH_BYTES:

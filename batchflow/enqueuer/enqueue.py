@@ -18,11 +18,11 @@ import orjson
 
 from batchflow.enqueuer.batching import Position, cut
 from batchflow.enqueuer.listing import check_source, list_files
-from batchflow.enqueuer.retry import Backoff, retried
 from batchflow.enqueuer.sending import SENDERS, Confirmed, Sender
 from batchflow.errors import InvalidInput, NotFound, Unreachable
 from batchflow.queues.protocol import Queue, Queues
 from batchflow.records import Checkpoint, JobRef, SubmissionRecord, job_document
+from batchflow.retry import Backoff, retried
 from batchflow.settings import Settings
 from batchflow.spec.model import ItemList, Source
 from batchflow.spec.stored import submission_from_document

@@ -21,6 +21,7 @@ CHUNK_BYTES: Final = 1 << 20
 # A value as written, white space included. What remains of it without must fit into a batch, which is a quarter of this.
 MAX_TEXT_BYTES: Final = 1 << 20
 
+_SPACES: Final = b" \t\r\n"
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _NUMBER_CHARS: Final = re.compile(rb"[-+.eE0-9]*")
 _QUOTED_BYTES: Final = 24  # of what follows an error
@@ -44,9 +45,23 @@ def compact(text: bytes) -> bytes:
     if escapes:
         text = text.replace(b"\\\\", b"\x00").replace(b'\\"', b"\x01")
     parts = text.split(b'"')  # even ones are outside of strings
-    parts[::2] = b'"'.join(parts[::2]).translate(None, b" \t\r\n").split(b'"')
+    parts[::2] = b'"'.join(parts[::2]).translate(None, _SPACES).split(b'"')
     text = b'"'.join(parts)
     return text.replace(b"\x01", b'\\"').replace(b"\x00", b"\\\\") if escapes else text
+
+
+def _compact_of(text: bytes, value: Any) -> bytes:
+    """As `compact(text)`, at twice the speed where orjson writes the text's value as the text does.
+
+    That it does so is known if both are the same but for white space; what is left of it in orjson's is in strings.
+    """
+    try:
+        written = orjson.dumps(value)
+    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+        return compact(text)
+    if written == text or written.translate(None, _SPACES) == text.translate(None, _SPACES):
+        return written
+    return compact(text)
 
 
 class JsonStream:
@@ -102,7 +117,7 @@ class JsonStream:
             text = buffer[at:end]
             if text:
                 try:
-                    loads(text)
+                    value = loads(text)
                 except ValueError:
                     return
             at = end + 1
@@ -111,7 +126,7 @@ class JsonStream:
             if text:
                 self.item_line = self.line
                 self.item += 1
-                yield compact(text)
+                yield _compact_of(text, value) if b" " in text else compact(text)
 
     def _values(self) -> Generator[bytes, None, bool]:
         """The slow way: value by value, until a line ends behind one. True if the buffer must grow first."""

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from batchflow.enqueuer.batching import Batch, Position
-from batchflow.enqueuer.retry import Backoff
 from batchflow.errors import InvalidInput, Unreachable
 from batchflow.queues.limits import size_bytes
 from batchflow.queues.protocol import MAX_ENTRIES, Queue, Refused
 from batchflow.records import JobRef, Message, batch_message
+from batchflow.retry import Backoff
 from batchflow.spec.model import MAX_BATCH_BYTES
 
 __all__ = ["SENDERS", "Confirmed", "Sender"]
@@ -58,7 +58,7 @@ class Sender:
         self._tick = tick
         self._open = _Call()
         # Bounds the memory: a call is at most CALL_BYTES.
-        self._calls: queue.Queue[_Call | None] = queue.Queue(2 * threads)
+        self._calls: queue.Queue[_Call | None] = queue.Queue(threads)
         self._unconfirmed: deque[_Call] = deque()  # in the order of their batches
         self._confirmed = start
         self._changed = threading.Condition()  # guards what is unconfirmed and confirmed

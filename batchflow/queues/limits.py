@@ -30,6 +30,8 @@ _ID: Final = re.compile(r"[!-~]{1,128}")
 _NOT_CARRIED: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ATTRIBUTE_NAME: Final = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_.-]{0,254}[A-Za-z0-9_-])?")
 _ATTRIBUTE_TYPE_BYTES: Final = len("String")
+_NAMES_MOST_BYTES: Final = MAX_ATTRIBUTES * (256 + _ATTRIBUTE_TYPE_BYTES)
+_UTF8_MOST_BYTES: Final = 4  # of a character
 
 
 def check_count(count: int) -> None:
@@ -73,22 +75,22 @@ def calls(messages: Sequence[Message]) -> Iterator[list[Message]]:
 
 
 def _reason(message: Message) -> str:
-    """Why SQS would refuse it, or an empty string."""
-    if not message.body:
-        return "the body is empty"
-    if not _carried(message.body):
-        return "the body has a character that SQS can't carry"
+    """Why SQS would refuse it, or an empty string. Every batch of a job passes here: checks run over all texts at once."""
+    texts = (message.body, *message.attributes.values())
+    if not all(texts):
+        return "the body or an attribute is empty"
+    joined = "".join(texts)
+    if not _carried(joined):
+        return "the body or an attribute has a character that SQS can't carry"
     if not (_ID.fullmatch(message.group) and _ID.fullmatch(message.dedup)):
         return "group and dedup id are not 1 to 128 printable ASCII characters"
     if len(message.attributes) > MAX_ATTRIBUTES:
         return f"it has more than {MAX_ATTRIBUTES} attributes"
-    for name, value in message.attributes.items():
-        if not _ATTRIBUTE_NAME.fullmatch(name):
-            return f'"{name}" is not an attribute\'s name'
-        if not value or not _carried(value):
-            return f'attribute "{name}" is empty or has a character that SQS can\'t carry'
-    size = size_bytes(message)
-    return f"it has {size} bytes, more than {MAX_CALL_BYTES}" if size > MAX_CALL_BYTES else ""
+    if not all(map(_ATTRIBUTE_NAME.fullmatch, message.attributes)):
+        return "an attribute's name has other characters than letters, digits, _, - and ., or more than 256"
+    if len(joined) * _UTF8_MOST_BYTES > MAX_CALL_BYTES - _NAMES_MOST_BYTES and size_bytes(message) > MAX_CALL_BYTES:
+        return f"it has more than {MAX_CALL_BYTES} bytes"
+    return ""
 
 
 def _carried(text: str) -> bool:

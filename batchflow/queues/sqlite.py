@@ -123,9 +123,12 @@ class SqliteQueue:
         never = {id(entry.message) for entry in bad}
         now = time.time()
         with self._transaction() as connection:
-            for m in messages:
-                if id(m) not in never and connection.execute(_REMEMBER, (m.group, m.dedup, now, DEDUP_S)).rowcount:
-                    connection.execute(_INSERT, (now, m.group, m.dedup, orjson.dumps(dict(m.attributes)).decode(), m.body))
+            new = [
+                (now, m.group, m.dedup, orjson.dumps(dict(m.attributes)).decode(), m.body)
+                for m in messages
+                if id(m) not in never and connection.execute(_REMEMBER, (m.group, m.dedup, now, DEDUP_S)).rowcount
+            ]
+            connection.executemany(_INSERT, new)
             connection.execute(_FORGET, (now,))
         return bad
 

@@ -6,7 +6,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -59,7 +60,7 @@ class Executor:
     def __init__(self, concurrency: int) -> None:
         self._queue: SimpleQueue[Call[Any] | None] = SimpleQueue()
         self._concurrency = concurrency
-        self._lock = threading.Lock()  # never held by the threads that run calls, so a signal handler may wait for it
+        self._lock = threading.RLock()  # a signal handler that stops may interrupt another one
         self._stopped = False
 
     def submit(self, call: Call[Any]) -> bool:
@@ -73,10 +74,11 @@ class Executor:
         """Take no more calls; those taken are run, or dropped if they have not begun. May be called by a signal handler, and again."""
         with self._lock:
             self._stopped = True
-            while drop_waiting and not self._queue.empty():
-                waiting = self._queue.get()
-                if waiting:
-                    waiting.drop()
+            with suppress(Empty):
+                while drop_waiting:
+                    waiting = self._queue.get_nowait()
+                    if waiting:
+                        waiting.drop()
             for _ in range(self._concurrency):
                 self._queue.put(None)
 

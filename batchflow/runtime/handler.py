@@ -107,7 +107,6 @@ def _read_json(path: str) -> dict[str, Any]:
 
 def _import(settings: Settings, path: str) -> ModuleType:
     """Load the file under its own name, so that other modules and pickles find it, unless that name is taken."""
-    sys.path.insert(0, os.path.join(settings.project, settings.python_path).rstrip(os.sep))
     file = os.path.join(settings.project, path)
     if not path.endswith(".py"):
         raise StartError(f"{path}: must be a .py file")

@@ -36,23 +36,27 @@ class _Terminated(BaseException):
 
 
 def main() -> int:
-    """Returns the exit code: 0 after SIGTERM, 1 if the handler can't be started or was given up."""
+    """Returns the exit code: 0 after SIGTERM, 1 if the handler can't be started, 143 after SIGTERM before it was."""
     settings = Settings.from_env(os.environ)
     labels = install()
     faulthandler.enable(sys.stderr.fileno())
     _on_stop(_terminate)
     try:
         _enter_environment(settings)
+        _add_python_path(os.path.join(settings.project, settings.python_path).rstrip(os.sep))
         handler = load(settings)
         executor = Executor(settings.max_concurrency)
         service = Service(handler, executor, labels, project=settings.project, timeout_s=settings.batch_timeout_s)
         server = Server(settings.port, service)
+        _stop_at_once(server, executor)
     except _Terminated:
         return _EXIT_TERMINATED
     except BaseException as error:
         _report(error, settings)
         return _EXIT_START_FAILED
-    _serve(server, executor)
+    server.start()
+    executor.run()  # the main thread runs batches from now on, until SIGTERM; what is in hand then is finished
+    server.wait_answered()
     return 0
 
 
@@ -76,17 +80,10 @@ def _enter_environment(settings: Settings) -> None:
     os.execv(python, [python, "-m", __package__])
 
 
-def _serve(server: Server, executor: Executor) -> None:
-    """Until SIGTERM; what is in hand then is finished and answered."""
-
-    def stop() -> None:
-        server.close_listener()
-        executor.stop()
-
-    _stop_at_once(stop)
-    server.start()
-    executor.run()  # the main thread runs batches from now on
-    server.wait_answered()
+def _add_python_path(folder: str) -> None:
+    """For this process, and for those that the user's code starts."""
+    sys.path.insert(0, folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), folder]))
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
@@ -98,11 +95,16 @@ def _on_stop(action: Callable[[int, FrameType | None], None] | signal.Handlers) 
         signal.signal(number, action)
 
 
-def _stop_at_once(stop: Callable[[], None]) -> None:
-    """Call `stop` when a signal comes, even while the main thread is in C code of the user's, where no handler of Python's would run.
+def _stop_at_once(server: Server, executor: Executor) -> None:
+    """When a signal comes, stop both, even while the main thread is in C code of the user's, where no handler of Python's would run.
 
-    `stop` may be called several times. Processes that the user's code forks die of SIGTERM as ever, or a pool could not end its own.
+    Processes that the user's code forks die of SIGTERM as ever, or a pool could not end its own.
     """
+
+    def stop() -> None:
+        server.close_listener()
+        executor.stop()
+
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 

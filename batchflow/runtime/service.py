@@ -52,7 +52,7 @@ class Service:
         """200; 400 if the body is no JSON array; else as `_call`."""
         try:
             payload = json.loads(batch.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return Answer(400, clip(f"the batch can't be decoded: {error}"))
         if not isinstance(payload, list):
             return Answer(400, "the batch is not a JSON array")

@@ -46,7 +46,7 @@ class Labels:
             for stream in (sys.stdout, sys.stderr):
                 output = getattr(stream, "buffer", None)
                 if isinstance(output, LabelledOutput):
-                    output.end_line()
+                    output.end_lines(of_all=len(set(self._running)) == 1)
             self._running.remove(label)
             self._current.reset(token)
 
@@ -95,12 +95,12 @@ class LabelledOutput(io.BufferedIOBase):
             if me in self._held:
                 self._emit(me, self._held.pop(me), end=False)
 
-    def end_line(self) -> None:
-        """Finish this thread's line, if it left one unfinished."""
-        me = threading.get_ident()
+    def end_lines(self, *, of_all: bool) -> None:
+        """Finish the line that this thread, or any, left unfinished."""
         with self._lock:
-            if me in self._held or self._open_by == me:
-                self._emit(me, self._held.pop(me, b""), end=True)
+            owners = set(self._held) | ({self._open_by} if self._open_by is not None else set())
+            for owner in owners if of_all else owners.intersection({threading.get_ident()}):
+                self._emit(owner, self._held.pop(owner, b""), end=True)
 
     def write_record(self, line: str) -> None:
         """Write one whole line without a label: a log record that must stay one JSON object a line."""

@@ -86,7 +86,7 @@ def _labelled(entry: Field) -> Field:
     if not isinstance(entry.value, dict):
         return entry
     name, kind = entry.value.get("name"), entry.value.get("kind")
-    index = f"index {entry.place.keys[-1]}" if entry.place.keys else "api"
+    index = f"index {entry.key}" if entry.key else "api"
     label = name if isinstance(name, str) and name else index
     return Field(entry.value, entry.place.called(f"{label} ({kind})" if isinstance(kind, str) and kind else label))
 
@@ -97,17 +97,14 @@ def _parse_entry(entry: Field) -> Api:
     name = api_name(fields.need("name"))
     _check_kind(fields.need("kind"))
     endpoint = _endpoint(fields.get("networking"), name)
-    generation = fields.exactly_one_of("handler", "predictor", "pod")
-    for key in ("handler", "predictor", "pod"):
-        fields.get(key)
-    code = fields.need(generation)
+    code = fields.exactly_one_of("handler", "predictor", "pod")
     handler, pod = None, None
-    if generation == "pod":
+    if code.key == "pod":
         fields.refuse("compute", 'key "compute" is not supported beside `pod`', hint="put it into each container")
         pod, groups = parse_pod(code), node_groups(fields)
         computes = tuple(container.compute for container in pod.containers)
     else:
-        fields.refuse("node_groups", f'key "node_groups" is not supported beside `{generation}`', hint="put it under `compute`")
+        fields.refuse("node_groups", f'key "node_groups" is not supported beside `{code.key}`', hint="put it under `compute`")
         handler, groups = parse_handler(code, fields.get("compute"))
         computes = (handler.compute,)
     additions = parse_additions(fields.get("batchflow"), computes)

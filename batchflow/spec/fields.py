@@ -25,6 +25,11 @@ class Field:
     value: Any
     place: Place
 
+    @property
+    def key(self) -> str:
+        """The key that the field is at, or its index in a list; empty for a whole document."""
+        return str(self.place.keys[-1]) if self.place.keys else ""
+
     @classmethod
     def of(cls, document: Document) -> Field:
         """The whole document."""
@@ -141,10 +146,10 @@ class Fields:
         field = self.get(key)
         return () if field is None else field.strings()
 
-    def exactly_one_of(self, *keys: str) -> str:
-        given = [key for key in keys if self._values.get(key) is not None]
+    def exactly_one_of(self, *keys: str) -> Field:
+        given = [field for key in keys if (field := self.get(key))]
         if len(given) != 1:
-            got = f" (got {' and '.join(given)})" if given else ""
+            got = f" (got {' and '.join(field.key for field in given)})" if given else ""
             raise self.place.error(f"specify exactly one of the following keys: {', '.join(keys)}{got}")
         return given[0]
 

@@ -27,7 +27,7 @@ def parse_handler(field: Field, compute_field: Field | None) -> tuple[Handler, t
     compute, node_groups = parse_compute(compute_field, container=False)
     log_level = fields.get("log_level")
     handler = Handler(
-        key=str(field.place.keys[-1]),
+        key=field.key,
         type=type_,
         path=_code_path(fields.need("path")),
         config=_config(fields.get("config")),

@@ -77,10 +77,8 @@ def _probe(field: Field | None, kinds: tuple[str, ...]) -> Probe | None:
     fields = field.fields()
     if "exec" not in kinds:
         fields.refuse("exec", "exec is not supported for a readiness probe", hint=f"use {' or '.join(kinds)}")
-    kind = fields.exactly_one_of(*kinds)
-    for key in kinds:
-        fields.get(key)
-    action = fields.need(kind).fields()
+    chosen = fields.exactly_one_of(*kinds)
+    kind, action = chosen.key, chosen.fields()
     default = Probe(kind)
     probe = Probe(
         kind=kind,

@@ -21,7 +21,7 @@ from batchflow.spec.hook import defines_hook
 from batchflow.spec.model import Api
 from batchflow.spec.reader import shown_path
 
-__all__ = ["Project", "pack_project", "with_project"]
+__all__ = ["MAX_PROJECT_BYTES", "Project", "pack_project", "with_project"]
 
 # Cortex's limits since 0.35, on each file and on their sum, uncompressed (spec/cortex.md section 2).
 MAX_PROJECT_BYTES: Final = 32 * 2**20
@@ -105,8 +105,7 @@ class _Walk:
             names = [entry.name for entry in entries]
         for name in names:
             path, full = prefix + name, self.root / prefix / name
-            shown = f"{path}/" if full.is_dir() else path
-            if _is_excluded(name) or full == self.config_file or self.ignored.match_file(shown):
+            if _is_excluded(name) or full == self.config_file or self._is_ignored(path, full.is_dir()):
                 continue
             target = self._target(full)
             status = target.stat()
@@ -118,6 +117,13 @@ class _Walk:
                 yield _text(path, full), status
             else:
                 raise InvalidInput("is neither a file nor a folder", where=str(full), hint=_WAY_OUT)
+
+    def _is_ignored(self, path: str, is_folder: bool) -> bool:
+        """As git does: the last pattern wins, and nothing below an ignored folder is looked at."""
+        if not is_folder:
+            return self.ignored.match_file(path)
+        patterns = reversed(self.ignored.patterns)
+        return next((bool(pattern.include) for pattern in patterns if pattern.match_file(f"{path}/") is not None), False)
 
     def _target(self, path: Path) -> Path:
         """Where a path leads: itself, or a link's target, which must be in the project."""
@@ -181,6 +187,13 @@ def _check_paths(api: Api, project: Project, config_file: Path) -> None:
 
 
 def _missing(api: Api, config_file: Path, key: str, path: str) -> InvalidInput:
-    there = config_file.absolute().parent.joinpath(path).exists()
-    reason = f"is left out of the project by Cortex's rules or {_IGNORE_FILE}" if there else "is not in the project"
+    target = config_file.absolute().parent / path
+    if not target.exists():
+        reason = "is not in the project"
+    elif key == "path" and target.is_dir():
+        reason = "is not a file"
+    elif key == "python_path" and target.is_file():
+        reason = "is not a folder"
+    else:
+        reason = f"is left out of the project by Cortex's rules or {_IGNORE_FILE}"
     return handler_place(config_file, api, key).error(f'"{path}" {reason}', hint="paths are relative to the folder of the api's file")

@@ -70,9 +70,10 @@ class Place:
         return InvalidInput(what, where=": ".join(filter(None, (file, *self.labels))), hint=hint, kind=kind)
 
 
-def document_of(value: Any, name: str = "") -> Document:
+def document_of(value: Any, name: str = "", *, message_names_fields: bool = False, ignores_unknown: bool = False) -> Document:
     """A document of a value that did not come from a file; raises InvalidInput if it is not plain JSON."""
-    document = Document(dict(value) if isinstance(value, Mapping) else value, name)
+    plain = dict(value) if isinstance(value, Mapping) else value
+    document = Document(plain, name, message_names_fields=message_names_fields, ignores_unknown=ignores_unknown)
     _refuse_other_than_json(document)
     return document
 

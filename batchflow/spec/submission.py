@@ -6,7 +6,7 @@ First every field's type, then the rules, so that a wrong type wins over a broke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -30,7 +30,7 @@ def parse_submission(body: Mapping[str, Any], *, api: str, strict: bool) -> Subm
     Raises:
         InvalidInput: `kind` is Cortex's error code, `what` its message, without the link to the docs that the gateway may add.
     """
-    document = replace(document_of(body), message_names_fields=True, ignores_unknown=not strict)
+    document = document_of(body, message_names_fields=True, ignores_unknown=not strict)
     return parse_fields(Field.of(document).fields(), api=api)
 
 

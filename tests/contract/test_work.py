@@ -186,7 +186,9 @@ def test_a_handler_that_never_listens_ends_the_worker_with_a_message(job: Job) -
     assert job.queue.depth() == Depth(3, 0)
     counters = job.counters()
     assert (counters.state, counters.ready) == ("failed", None)
-    assert counters.error.startswith("nothing listened on 127.0.0.1:1 within 1 s; does the server listen on the port that CORTEX_PORT names?")
+    assert counters.error.startswith(
+        "nothing listened on 127.0.0.1:1 within 1 s; does the server listen on the port that CORTEX_PORT names?"
+    )
 
 
 def test_a_handler_that_goes_away_for_good_ends_the_worker_and_gives_everything_back(job: Job) -> None:

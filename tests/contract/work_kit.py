@@ -127,6 +127,7 @@ class Job:
         self.total = 0
         self.stop = threading.Event()
         self._workers = 0
+        self._naming = threading.Lock()
 
     def enqueue(self, total: int) -> None:
         self.total = total
@@ -135,13 +136,15 @@ class Job:
             assert not self.queue.send([batch_message(JOB, index, 1, f"[{index}]") for index in batches])
 
     def assignment(self, port: int, **changes: Any) -> Assignment:
-        self._workers += 1
-        mnt = self.root / f"mnt-{self._workers}"
+        with self._naming:
+            self._workers += 1
+            number = self._workers
+        mnt = self.root / f"mnt-{number}"
         mnt.mkdir(exist_ok=True)
         assignment = Assignment(
             records=self.records,
             api=Api("squares", "/squares", pod=Pod(containers=(), port=8080), additions=self.additions),
-            pod=f"worker-{self._workers}",
+            pod=f"worker-{number}",
             step=contract.STEP_WORK,
             port=port,
             total=self.total,
@@ -187,10 +190,17 @@ class Outage:
         self._error = error
 
     def __getattr__(self, name: str) -> Any:
-        if self.down and name in self._calls:
-            self.refused += 1
-            raise self._error
-        return getattr(self._real, name)
+        real = getattr(self._real, name)
+        if name not in self._calls:
+            return real
+
+        def call(*args: Any, **keywords: Any) -> Any:
+            if self.down:
+                self.refused += 1
+                raise self._error
+            return real(*args, **keywords)
+
+        return call
 
 
 def until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:

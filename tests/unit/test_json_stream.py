@@ -35,6 +35,13 @@ def test_any_values_with_any_white_space_in_any_chunks_give_their_compact_texts(
     assert texts(data.encode("utf-8", "surrogatepass"), chunk_bytes) == expected
 
 
+@given(st.lists(VALUES, max_size=4), st.booleans())
+def test_a_value_a_line_gives_their_compact_texts(values: list[Any], ascii_only: bool) -> None:
+    written = "".join(json.dumps(value, ensure_ascii=ascii_only) + "\n" for value in values)
+    expected = [json.dumps(value, separators=(",", ":"), ensure_ascii=ascii_only).encode() for value in values]
+    assert texts(written.encode()) == expected
+
+
 @given(VALUES, st.booleans(), st.sampled_from([None, 0, 1, 4]))
 def test_compact_drops_white_space_outside_of_strings_only(value: Any, ascii_only: bool, indent: int | None) -> None:
     written = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
@@ -58,6 +65,8 @@ def test_compact_drops_white_space_outside_of_strings_only(value: Any, ascii_onl
         (b'"\\ud800"\n"\\u0041 \\" \\\\"\n', [b'"\\ud800"', b'"\\u0041 \\" \\\\"']),
         (b'{"a \\\\": "b \\" c" }\r\n', [b'{"a \\\\":"b \\" c"}']),
         (b"9" * 5000 + b"\n", [b"9" * 5000]),
+        (b"[ " * 300 + b"]" * 300 + b"\n", [b"[" * 300 + b"]" * 300]),
+        (b'{"a": -0, "b": 1E5, "c": 1.0, "d": "\\u0020 \\/", "e": 0.10}\n', [b'{"a":-0,"b":1E5,"c":1.0,"d":"\\u0020 \\/","e":0.10}']),
     ],
 )
 @pytest.mark.parametrize("chunk_bytes", [1, 2, 5, 1 << 20])

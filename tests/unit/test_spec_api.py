@@ -415,7 +415,7 @@ def test_compute_of_one_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "dependencies: {pip: /r.txt}",
             'dependencies: pip: "/r.txt" is not a path within the project; write it relative to the folder of the api\'s file',
         ),
-        ("dependencies: {npm: p.json}", 'dependencies: key "npm" is not supported; did you mean "pip"?'),
+        ("dependencies: {npm: p.json}", 'dependencies: key "npm" is not supported; known keys: pip, conda, shell'),
         ("processes_per_replica: 2", "processes_per_replica: must be 1 for BatchAPI kind; raise the job's workers instead"),
         ("threads_per_process: 4", "threads_per_process: must be 1 for BatchAPI kind; raise the job's workers instead"),
         ("pyton_path: src", 'key "pyton_path" is not supported; did you mean "python_path"?'),
@@ -679,11 +679,11 @@ def test_one_api_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert load_api(path, None).name == load_api(path, "web").name == "web"
     path.write_text(POD + HANDLER)
     assert load_api(path, "old").name == "old"
-    with pytest.raises(InvalidInput, match="^cortex.yaml: holds several apis; name one of web, old$"):
+    with pytest.raises(InvalidInput, match=r"^cortex.yaml: holds several apis; name one of web, old$"):
         load_api(path, None)
-    with pytest.raises(NotFound, match='^cortex.yaml: there is no api "new"; there is web, old$'):
+    with pytest.raises(NotFound, match=r'^cortex.yaml: there is no api "new"; there is web, old$'):
         load_api(path, "new")
-    with pytest.raises(NotFound, match="^other.yaml: no such file$"):
+    with pytest.raises(NotFound, match=r"^other.yaml: no such file$"):
         load_api(Path("other.yaml"), None)
 
 

@@ -85,9 +85,9 @@ def test_aliases_may_repeat_values_but_not_explode() -> None:
     laughs = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{k}: &{k} [{','.join([f'*{p}'] * 10)}]\n" for p, k in zip("abcdefgh", "bcdefghi", strict=True)
     )
-    with pytest.raises(InvalidInput, match="f:6:.*aliases stand for more than 1000000 characters"):
+    with pytest.raises(InvalidInput, match=r"f:6:.*aliases stand for more than 1000000 characters"):
         parse_yaml(laughs, "f")
-    with pytest.raises(InvalidInput, match="aliases stand for more than 1000000 characters"):
+    with pytest.raises(InvalidInput, match=r"aliases stand for more than 1000000 characters"):
         parse_yaml(f"- &a {'x' * 100_000}\n" + "- *a\n" * 11, "f")
 
 

@@ -32,7 +32,8 @@ _PROGRESS_S: Final = 1.0
 
 def main() -> None:
     """Leave the terminal and run the job; the exit code says only whether it could be started."""
-    folder, directory, lock = RunFolder(Path(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])
+    path, directory, lock = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    folder = RunFolder(path.parent, path.name)
     os.set_inheritable(lock, False)
     settings = Settings.from_env()
     logs.setup(settings.log_level)

@@ -1,7 +1,8 @@
-"""One container as a process group: a guard at its head (guard.py), the command below it, and whatever that starts."""
+"""One container as processes: a guard (guard.py), and the command in a process group with whatever it starts."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -53,12 +54,13 @@ class ContainerProcess:
             self.child_pid = int(self._channel.recv(32) or 0)
 
     def wait(self) -> int:
-        """Wait for its end, then kill what is left of its group; returns the exit code as a shell has it (128 + signal)."""
+        """Wait until nothing of it is left; returns the exit code as a shell has it (128 + signal)."""
         code = _EXIT_NOT_STARTED
         if self._guard is not None:
-            returned = self._guard.wait()
-            self._kill_group()
-            code = returned if returned >= 0 else 128 - returned
+            code = self._guard.wait()
+            if code < 0:  # somebody killed the guard itself, which otherwise would have done this
+                self._kill_group()
+                code = 128 - code
         self._channel.close()
         self._ended.set()
         return code
@@ -77,9 +79,6 @@ class ContainerProcess:
             self._kill_group()
 
     def _kill_group(self) -> None:
-        if self._guard is None:
-            return
-        try:
-            os.killpg(self._guard.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # nobody is left; macOS says the latter of zombies
-            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says the latter of zombies
+            if self.child_pid:
+                os.killpg(self.child_pid, signal.SIGKILL)

@@ -77,11 +77,11 @@ class LocalEngine:
     def names(self) -> list[str]:
         if not self._root.is_dir():
             return []
-        folders = [RunFolder(path) for path in self._root.iterdir() if (path / "workflow.json").is_file()]
-        return [folder.path.name for folder in sorted(folders, key=lambda folder: folder.submitted_ns, reverse=True)]
+        folders = [RunFolder(self._root, path.name) for path in self._root.iterdir() if (path / "workflow.json").is_file()]
+        return [folder.name for folder in sorted(folders, key=lambda folder: folder.submitted_ns, reverse=True)]
 
     def _folder(self, name: str) -> RunFolder:
-        return RunFolder(self._root / name)
+        return RunFolder(self._root, name)
 
     def _start(self, folder: RunFolder, directory: str, lock: int) -> None:
         """Start the engine's process and hand it the lock."""

@@ -33,12 +33,13 @@ _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class RunFolder:
-    """The files of the run of one workflow; the folder need not exist."""
+    """The files of the run of one workflow; the folder need not exist. A name that can't be one never becomes a path."""
 
-    def __init__(self, path: Path) -> None:
-        if not _NAME.fullmatch(path.name):
-            raise InvalidInput(f'"{path.name}" can\'t be the name of a workflow', where="metadata.name")
-        self.path = path
+    def __init__(self, root: Path, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(f'"{name}" can\'t be the name of a workflow', where="metadata.name")
+        self.name = name
+        self.path = path = root / name
         self.engine_log = path / "engine.log"
         self._workflow = path / "workflow.json"
         self._pods = path / "pods.json"

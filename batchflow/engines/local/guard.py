@@ -1,8 +1,9 @@
-"""Runs one container's command: `python -I -S guard.py CHANNEL COMMAND ARG…`, at the head of a process group of its own.
+"""Runs one container's command in a process group of its own: `python -I -S guard.py CHANNEL COMMAND ARG…`.
 
-CHANNEL is a socket whose other end only the engine has. The guard writes the command's process id to it, and when it closes
-(the engine is gone, even by SIGKILL) the guard kills the whole group. SIGTERM goes on to the command alone. The guard exits
-as the command does: its exit code, or 128 + the signal that ended it; 126 or 127 if it could not be started.
+CHANNEL is a socket whose other end only the engine has. The command's process id, which is its group's too, is written to it.
+When the command ends, or the channel closes (the engine is gone, even by SIGKILL), the guard kills the whole group: nothing that
+the command started outlives it. SIGTERM goes on to the command alone. The guard exits as the command does: its exit code, or
+128 + the signal that ended it; 126 or 127 if it could not be started.
 
 Standard library only, and of it only what starts fast. Linux and macOS.
 """
@@ -17,8 +18,10 @@ import sys
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def _run_command(command: list[str]) -> None:
+def _run_command(channel: int, command: list[str]) -> None:
     """Become the command; in the forked child only."""
+    os.setsid()
+    os.write(channel, b"%d\n" % os.getpid())  # before exec, so that the engine knows of every command that ever ran
     for number in (signal.SIGTERM, *_IGNORED_BY_PYTHON):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -29,11 +32,18 @@ def _run_command(command: list[str]) -> None:
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def _kill_group_on_close(channel: int) -> None:
+def _kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says the latter of zombies
+        os.killpg(group, signal.SIGKILL)
+
+
+def _kill_group_on_close(channel: int, child: int) -> None:
     try:
         os.read(channel, 1)
     finally:
-        os.killpg(os.getpgrp(), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)  # it may have no group yet
+        _kill_group(child)
 
 
 def main() -> None:
@@ -44,18 +54,20 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()
     if child == 0:
-        _run_command(command)
-    _thread.start_new_thread(_kill_group_on_close, (channel,))
+        try:
+            _run_command(channel, command)
+        finally:
+            os._exit(126)  # the engine was gone already
 
     def forward(*_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGTERM)
 
+    _thread.start_new_thread(_kill_group_on_close, (channel, child))
     signal.signal(signal.SIGTERM, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    with contextlib.suppress(OSError):  # the engine is gone; the thread sees that too
-        os.write(channel, b"%d\n" % child)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    _kill_group(child)
     os._exit(code if code >= 0 else 128 - code)
 
 

@@ -102,18 +102,16 @@ class Job:
 def parse(workflow: Mapping[str, Any]) -> Job:
     """Parse a manifest; raises InvalidInput naming the field that can't be executed here."""
     spec = _known(workflow.get("spec"), "spec", _SPEC, _SPEC_IGNORED)
-    entrypoint, entry, pods = str(spec.get("entrypoint", "")), None, {}
-    for template in spec.get("templates", []):
-        where = f"spec.templates[{template.get('name')}]"
-        if template.get("name") == entrypoint:
-            entry = _known(template, where, {"name", "steps", "metadata"}, _POD_IGNORED)
-            _check_variables(entry, where, {COUNT_VARIABLE, NAME_VARIABLE})
-        else:
-            pods[template["name"]] = _pod(template, where, spec.get("podMetadata", {}))
-    if entry is None:
+    templates = {str(template.get("name")): template for template in spec.get("templates", [])}
+    entrypoint = str(spec.get("entrypoint"))
+    if entrypoint not in templates:
         raise InvalidInput(f'no template is named "{entrypoint}"', where="spec.entrypoint")
+    where = f"spec.templates[{entrypoint}]"
+    entry = _known(templates.pop(entrypoint), where, {"name", "steps", "metadata"}, _POD_IGNORED)
+    _check_variables(entry, where, {COUNT_VARIABLE, NAME_VARIABLE})
+    pods = {name: _pod(template, f"spec.templates[{name}]", spec.get("podMetadata", {})) for name, template in templates.items()}
     _check_variables({k: v for k, v in spec.items() if k != "templates"}, "spec", {NAME_VARIABLE})
-    groups = tuple(tuple(_step(step, f"spec.templates[{entrypoint}].steps") for step in group) for group in entry.get("steps", []))
+    groups = tuple(tuple(_step(step, f"{where}.steps") for step in group) for group in entry.get("steps", []))
     on_exit = spec.get("onExit")
     for name in [step.template for group in groups for step in group] + ([on_exit] if on_exit else []):
         if name not in pods:

@@ -112,10 +112,11 @@ class WorkflowStatus:
             self._count_progress()
 
     def set_progress(self, node_id: str, progress: str) -> None:
-        """`progress` is `N/M`."""
+        """`progress` is `N/M`; one read too late, after the node ended, is dropped."""
         with self._lock:
-            if self._nodes[node_id]["progress"] != progress:
-                self._nodes[node_id]["progress"] = progress
+            node = self._nodes[node_id]
+            if "finishedAt" not in node and node["progress"] != progress:
+                node["progress"] = progress
                 self._count_progress()
 
     def shut_down(self) -> None:

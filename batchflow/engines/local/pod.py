@@ -12,7 +12,7 @@ from typing import Final
 
 from batchflow.contract import POD_ROOTS
 from batchflow.engines.local.container import ContainerProcess
-from batchflow.engines.local.launch import Host, PodPlace, launch, remap
+from batchflow.engines.local.launch import Host, Launch, PodPlace, launch, remap
 from batchflow.engines.local.manifest import Container, PodTemplate
 from batchflow.engines.local.podstatus import PodStatus
 from batchflow.engines.local.sidecar import Sidecar
@@ -98,7 +98,7 @@ class Pod:
         """Init containers in their order; the result if one of them fails."""
         for container in self._template.init:
             if container.sidecar:
-                sidecar = Sidecar(container.name, launch(container, self._place, self._host), self._status)
+                sidecar = Sidecar(container.name, self._launch(container), self._status)
                 self._sidecars.append(sidecar)
                 sidecar.start()
                 continue
@@ -127,9 +127,7 @@ class Pod:
 
     def _run_container(self, container: Container) -> int | None:
         """Run it to its end; its exit code, or None if the pod was interrupted before it could start."""
-        start = launch(container, self._place, self._host)
-        if start.directory.is_relative_to(self._place.folder):
-            start.directory.mkdir(parents=True, exist_ok=True)
+        start = self._launch(container)
         with self._lock:
             if self._interrupted:
                 return None
@@ -138,6 +136,12 @@ class Pod:
         exit_code = process.wait()
         self._status.terminated(container.name, exit_code)
         return exit_code
+
+    def _launch(self, container: Container) -> Launch:
+        start = launch(container, self._place, self._host)
+        if start.directory.is_relative_to(self._place.folder):  # as Kubernetes makes a workingDir that the image lacks
+            start.directory.mkdir(parents=True, exist_ok=True)
+        return start
 
     def _failed(self, container: Container, exit_code: int | None) -> PodResult:
         # "Error" is Kubernetes' reason for every exit code but 0; Argo puts it so.

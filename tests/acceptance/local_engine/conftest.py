@@ -105,7 +105,7 @@ class Runs:
         """End the engines that still run, and with them all that they started."""
         for lock in self.folder.glob("local/*/engine.lock"):
             pid = int(lock.read_text() or 0)
-            if pid and RunFolder(lock.parent).locked:
+            if pid and RunFolder(lock.parent.parent, lock.parent.name).locked:
                 os.kill(pid, signal.SIGKILL)
 
 

@@ -12,7 +12,7 @@ RETRY = {
     "limit": "2",
     "retryPolicy": "Always",
     "expression": 'lastRetry.exitCode not in ["64", "69", "70"]',
-    "backoff": {"duration": "60s", "factor": "2"},  # much longer than the engine waits
+    "backoff": {"duration": "100ms", "factor": "2"},
 }
 
 
@@ -112,6 +112,18 @@ def test_a_failed_try_is_followed_by_another_that_knows_its_number(runs: Any, no
     assert len({pod["metadata"]["name"] for pod in seen.pods}) == 3
     assert runs.log(container="main") == ["0", "1", "2"]
     assert seen.workflow["status"]["progress"] == "1/3"
+
+
+def test_a_pause_before_another_try_is_cut_to_what_people_wait_for(runs: Any) -> None:
+    retry = {**RETRY, "limit": "1", "backoff": {"duration": "1h", "factor": "2"}}
+    runs.run(runs.pod("work", f"{noting('work')}; raise SystemExit(1)", retryStrategy=retry))
+    assert runs.lines("order") == ["work"] * 2
+
+
+def test_tries_end_with_the_longest_duration(runs: Any, nodes: Any) -> None:
+    retry = {**RETRY, "limit": "9999", "backoff": {"duration": "100ms", "maxDuration": "1s"}}
+    seen = runs.run(runs.pod("work", "raise SystemExit(1)", retryStrategy=retry))
+    assert nodes(seen)["[0].work"]["message"] == "Max duration limit exceeded"
 
 
 @pytest.mark.parametrize(

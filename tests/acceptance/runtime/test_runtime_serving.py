@@ -8,10 +8,12 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+HANG_S = 60
 HEAD = """
 import contextlib, os, sys, threading, time
 from cortex_internal.lib.log import logger
@@ -26,9 +28,10 @@ def handler(*lines: str, hook: str = "") -> str:
     return HEAD + body + (f"    def on_job_complete(self): {hook}\n" if hook else "")
 
 
-def wait_for(worker: Any, text: str) -> None:
-    while text not in worker.output():
-        assert worker.process.poll() is None
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + HANG_S
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -62,7 +65,8 @@ def test_a_reason_is_at_most_1_kib_and_keeps_its_place(worker: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"), [(b"[1", "can't be decoded"), (b"\xff", "can't be decoded"), (b'{"a": 1}', "not a JSON array")]
+    ("body", "reason"),
+    [(b"[1", "can't be decoded"), (b"\xff", "can't be decoded"), (b"[" * 100_000, "can't be decoded"), (b'{"a": 1}', "not a JSON array")],
 )
 def test_a_body_that_is_no_array_is_400(worker: Any, body: bytes, reason: str) -> None:
     worker.start(handler())
@@ -121,13 +125,15 @@ def test_what_a_batch_prints_names_it(worker: Any) -> None:
         "print('line')",
         "sys.stdout.buffer.write(b'\\xff bytes\\n')",
         "thread = threading.Thread(target=print, args=('of a thread',)); thread.start(); thread.join()",
+        "thread = threading.Thread(target=print, args=('of another',), kwargs={'end': ''}); thread.start(); thread.join()",
         "print('no end', end='')",
     ]
     worker.start(handler(*lines).replace("config): pass", "config): print('outside')"))
     worker.post([1])
-    said = ["a", "b", "err", "unfinished line", "\\xff bytes", "of a thread", "no end"]
-    output = worker.log.read_bytes().decode("utf-8", "backslashreplace")
-    assert output == "outside\n" + "".join(f"[batch 12] {text}\n" for text in said)
+    said = ["a", "b", "err", "unfinished line", "\\xff bytes", "of a thread", "of another", "no end"]
+    outside, *inside = worker.log.read_bytes().decode("utf-8", "backslashreplace").splitlines()
+    assert outside == "outside"
+    assert sorted(inside) == sorted(f"[batch 12] {text}" for text in said)
 
 
 def test_batches_at_the_same_time_keep_their_lines_apart(worker: Any) -> None:
@@ -158,7 +164,7 @@ def test_the_logger_writes_cortex_lines(worker: Any) -> None:
         "print('unfinished', end='', flush=True)",
         "logger.info('completed processing batch', extra={'batch_id': 'iuasyd8f7', 'confidence': 0.97})",
         "logger.debug('not at this level')",
-        "logger.warning('%s kept', 1, extra={'message': 'x', 'process': 'x', 'labels': {}, 'name': 'n', 'deep': {'a': {'b': 1}}, 'o': {1}})",
+        "logger.warning('%s kept', 1, extra={'message': 'x', 'process': 'x', 'labels': 1, 'name': 'n', 'deep': {'a': [1]}, 'o': {1}})",
         "logger.info('x' * 5_000_001)",
         "try: 1 / 0",
         "except ZeroDivisionError: logger.exception('went wrong')",
@@ -175,7 +181,7 @@ def test_the_logger_writes_cortex_lines(worker: Any) -> None:
         "message": "1 kept",
         "process": worker.process.pid,
         "name": "n",
-        "deep": {"a": {"b": 1}},
+        "deep": {"a": [1]},
         "o": "{1}",
     }
     assert list(third)[-1] == "exc_info"
@@ -220,7 +226,7 @@ def test_a_hanging_batch_lets_the_others_finish(worker: Any) -> None:
     hanging = threading.Thread(target=lambda: answers.setdefault("hanging", worker.post([600])))
     other = threading.Thread(target=lambda: answers.setdefault("other", worker.post([2.5])))
     hanging.start()
-    wait_for(worker, "begun")
+    wait_until(lambda: "begun" in worker.output())
     time.sleep(1)  # the other one is still at it when the first one's time is up
     other.start()
     hanging.join()
@@ -230,17 +236,31 @@ def test_a_hanging_batch_lets_the_others_finish(worker: Any) -> None:
     assert worker.wait() == 1
 
 
+WAITS_IN_PYTHON = ["print('begun')", "while not os.path.exists('go'): time.sleep(0.02)", "print('ended')"]
+WAITS_IN_C = [  # for a mutex: no signal interrupts that
+    "import ctypes; libc = ctypes.CDLL(None); mutex = ctypes.create_string_buffer(64)",
+    "def release():",
+    "    while not os.path.exists('go'): time.sleep(0.02)",
+    "    libc.pthread_mutex_unlock(mutex)",
+    "libc.pthread_mutex_lock(mutex)",
+    "threading.Thread(target=release).start()",
+    "print('begun')",
+    "libc.pthread_mutex_lock(mutex)",
+    "print('ended')",
+]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_sigterm_finishes_the_batch_in_hand_and_takes_no_other(worker: Any, number: signal.Signals) -> None:
-    worker.start(handler("print('begun')", "time.sleep(1)", "print('ended')"))
+@pytest.mark.parametrize("lines", [WAITS_IN_PYTHON, WAITS_IN_C], ids=["python", "c"])
+def test_sigterm_finishes_the_batch_in_hand_and_takes_no_other(worker: Any, lines: list[str], number: signal.Signals) -> None:
+    worker.start(handler(*lines))
     answers: list[Any] = []
     batch = threading.Thread(target=lambda: answers.append(worker.post([1])))
     batch.start()
-    wait_for(worker, "begun")
+    wait_until(lambda: "begun" in worker.output())
     worker.process.send_signal(number)
-    while worker.listens():
-        time.sleep(0.01)
-    assert not answers
+    wait_until(lambda: not worker.listens())
+    (worker.folder / "project" / "go").touch()
     batch.join()
     assert answers == [(200, "{}")]
     assert worker.wait() == 0

@@ -130,10 +130,11 @@ class PythonPredictor:
 
 def test_project_files_dotenv_and_python_path(worker: Any) -> None:
     handler = """
-import json, os, model
+import json, os, subprocess, sys, model
 class Handler:
     def __init__(self, config):
         print(json.load(open("values.json")), os.environ["NAME"], model.__name__, os.environ["BOTH"])
+        print(subprocess.run([sys.executable, "-c", "import model; print(model)"], stdout=subprocess.PIPE).returncode)
     def handle_batch(self): pass
 """
     files = {
@@ -146,7 +147,7 @@ class Handler:
     worker.prepare(files)
     worker.launch(CORTEX_PYTHON_PATH="lib", HOME_TOWN="Ulm")
     worker.wait_until_it_listens()
-    assert worker.output() == "[1] two words model two words and Ulm\n"
+    assert worker.output() == "[1] two words model two words and Ulm\n0\n"
 
 
 def test_sigterm_ends_a_start(worker: Any) -> None:

@@ -1,0 +1,90 @@
+"""What only the SQLite queue has: several processes at one file, and DLQs that need no setting up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchflow.errors import InvalidInput, NotFound, Unreachable
+from batchflow.queues.sqlite import SqliteQueues
+from batchflow.records import Message
+
+PROCESS = Path(__file__).with_name("sqlite_process.py")
+TIMEOUT_S = 120
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, str(PROCESS), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_share_a_queue_and_each_message_is_delivered_once(tmp_path: Path) -> None:
+    queue = SqliteQueues(tmp_path).create("shared.fifo", visibility_s=60, tags={})
+    receivers = [start(queue.url, "receive") for _ in range(3)]
+    senders = [start(queue.url, "send", str(first), "1000") for first in (0, 1000, 2000)]
+    try:
+        assert [sender.wait(TIMEOUT_S) for sender in senders] == [0, 0, 0]
+        found = [int(number) for receiver in receivers for number in receiver.communicate(timeout=TIMEOUT_S)[0].split()]
+    finally:
+        for process in senders + receivers:
+            process.kill()
+            process.communicate()
+    assert [receiver.returncode for receiver in receivers] == [0, 0, 0]
+    assert sorted(found) == list(range(3000))
+    queue.close()
+
+
+def test_a_dlq_that_is_not_there_is_made_at_first_use(tmp_path: Path) -> None:
+    queues = SqliteQueues(tmp_path)
+    queue = queues.open_arn("arn:aws:sqs:us-west-2:123456789012:failed.fifo")
+    assert queue.send([Message("[1]", "1", "1")]) == []
+    again = queues.open_arn("arn:aws:sqs:eu-west-1:000000000000:failed.fifo")
+    assert again.receive(1, 0, 60)[0].message.body == "[1]"
+    queue.close()
+    again.close()
+
+
+def test_removing_leaves_no_file(tmp_path: Path) -> None:
+    queues = SqliteQueues(tmp_path)
+    queue = queues.create("a.fifo", visibility_s=60, tags={})
+    queue.send([Message("[1]", "1", "1")])
+    queues.remove(queue.url)
+    assert list(tmp_path.iterdir()) == []
+    queue.close()
+
+
+def test_a_name_can_be_used_again_after_its_queue_was_removed(tmp_path: Path) -> None:
+    queues = SqliteQueues(tmp_path)
+    old = queues.create("a.fifo", visibility_s=60, tags={})
+    old.send([Message("[1]", "1", "1")])
+    queues.remove(old.url)
+    new = queues.create("a.fifo", visibility_s=60, tags={})
+    assert new.send([Message("[2]", "2", "2")]) == []
+    with pytest.raises(NotFound):
+        old.depth()
+    assert [d.message.body for d in new.receive(10, 0, 60)] == ["[2]"]
+    old.close()
+    new.close()
+
+
+def test_opening_makes_no_file(tmp_path: Path) -> None:
+    queue = SqliteQueues(tmp_path).open(f"sqlite://{tmp_path}/never.fifo.db")
+    with pytest.raises(NotFound, match=r"never\.fifo does not exist"):
+        queue.depth()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_queue_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.fifo.db").write_bytes(b"no database" * 100)
+    queue = SqliteQueues(tmp_path).open(f"sqlite://{tmp_path}/a.fifo.db")
+    with pytest.raises(Unreachable, match=r"a\.fifo\.db"):
+        queue.depth()
+    queue.close()
+
+
+@pytest.mark.parametrize("url", ["", "https://sqs/1/a.fifo", "sqlite://a.fifo.db", "sqlite:///a.fifo"])
+def test_what_is_no_local_queue_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidInput):
+        SqliteQueues(tmp_path).open(url)

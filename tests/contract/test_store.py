@@ -1,0 +1,209 @@
+"""One suite for every store: a directory, S3 on moto's server."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pytest
+
+from batchflow.errors import InvalidInput, NotFound, Unreachable
+from batchflow.store.directory import DirectoryStore
+from batchflow.store.open import open_store
+from batchflow.store.protocol import Store
+
+TIMEOUT_S = 120
+# Sorted by their UTF-8 bytes; `-` and `.` come before `/`, so no walk of folders by name gives this order.
+ORDERED = ["a-b", "a.txt", "a/b", "a/c/d", "a0", "b/Z", "b/a", "b/é", "b/日", "b/\N{GRINNING FACE}", "ab", "é"]
+
+
+@pytest.fixture(params=["directory", "s3-on-moto"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    if request.param == "directory":
+        return open_store(f"{tmp_path}/store")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", request.getfixturevalue("moto"))
+    bucket = f"store-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
+    return open_store(f"s3://{bucket}/some/prefix")
+
+
+def test_what_was_put_is_got(store: Store) -> None:
+    data = bytes(range(256)) * 1000
+    store.put("jobs/a/1/status.json", data)
+    assert store.get("jobs/a/1/status.json") == data
+    store.put("jobs/a/1/status.json", b"")
+    assert store.get("jobs/a/1/status.json") == b""
+
+
+@pytest.mark.parametrize("key", ["a", "a/b/c", "jobs/x/status.json/y"])
+def test_a_key_that_is_not_there_is_none(store: Store, key: str) -> None:
+    store.put("jobs/x/status.json", b"{}")
+    store.put("a/b/c/d", b"{}")
+    assert store.get(key) is None
+
+
+def test_create_writes_only_what_is_not_there(store: Store) -> None:
+    assert store.create("a/b", b"first") is True
+    assert store.create("a/b", b"second") is False
+    assert store.get("a/b") == b"first"
+    store.delete(["a/b"])
+    assert store.create("a/b", b"third") is True
+
+
+def test_of_many_that_create_a_key_at_once_exactly_one_wins(store: Store) -> None:
+    for round_ in range(5):
+        start = threading.Barrier(8)
+
+        def create(number: int, round_: int = round_, start: threading.Barrier = start) -> bool:
+            start.wait(TIMEOUT_S)
+            return store.create(f"race/{round_}", str(number).encode())
+
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(create, range(8)))
+        assert won.count(True) == 1
+        assert store.get(f"race/{round_}") == str(won.index(True)).encode()
+
+
+def test_readers_see_the_old_bytes_or_the_new_ones(store: Store) -> None:
+    versions = [bytes([n]) * 200_000 for n in range(10)]
+    store.put("k", versions[0])
+    done = threading.Event()
+
+    def read() -> int:
+        count = 0
+        while not done.is_set():
+            assert store.get("k") in versions
+            assert list(store.list("")) == ["k"]
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            for version in versions * 3:
+                store.put("k", version)
+        finally:
+            done.set()
+        assert all(reader.result(TIMEOUT_S) for reader in readers)
+
+
+def test_keys_are_listed_in_the_order_of_their_bytes(store: Store) -> None:
+    for key in reversed(ORDERED):
+        store.put(key, b"")
+    assert list(store.list("")) == sorted(ORDERED, key=str.encode)
+
+
+@pytest.mark.parametrize("prefix", ["a", "a/", "a-", "a/c", "a/c/", "b/", "b/é", "ab", "a.", "c", "a/b/", ".", "b/."])
+def test_a_prefix_is_any_string(store: Store, prefix: str) -> None:
+    for key in ORDERED:
+        store.put(key, b"")
+    assert list(store.list(prefix)) == sorted((key for key in ORDERED if key.startswith(prefix)), key=str.encode)
+
+
+def test_deleting_takes_what_is_there_and_ignores_what_is_not(store: Store) -> None:
+    for key in ORDERED:
+        store.put(key, b"")
+    store.delete(["a/b", "a/c/d", "never", "never/there", "a0/x"])
+    assert list(store.list("a")) == ["a-b", "a.txt", "a0", "ab"]
+    store.delete([])
+    store.put("a/b", b"again")
+    assert store.get("a/b") == b"again"
+
+
+def test_thousands_of_keys_are_listed_and_deleted_while_they_are_listed(store: Store) -> None:
+    keys = [f"outcomes/pod-{n % 7}/{n:06d}.jsonl" for n in range(2500)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: store.put(key, b"{}"), keys))
+    store.put("kept", b"")
+    assert list(store.list("outcomes/")) == sorted(keys)
+    store.delete(store.list("outcomes/"))
+    assert list(store.list("")) == ["kept"]
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "..", "../a", "a/../b", "a/./b", ".", "a\0b"])
+def test_a_bad_key_is_refused_everywhere(store: Store, key: str) -> None:
+    for call in (
+        lambda: store.put(key, b""),
+        lambda: store.create(key, b""),
+        lambda: store.get(key),
+        lambda: store.delete([key]),
+    ):
+        with pytest.raises(InvalidInput, match="is not a key of the store"):
+            call()
+
+
+@pytest.mark.parametrize("prefix", ["../", "a/../", "/", "a//b", "../../etc/pass"])
+def test_a_bad_prefix_is_refused(store: Store, prefix: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a key of the store"):
+        list(store.list(prefix))
+
+
+def test_an_empty_store_lists_nothing(store: Store) -> None:
+    assert list(store.list("")) == []
+    assert list(store.list("jobs/a/")) == []
+
+
+def test_a_store_opened_again_by_its_url_has_the_same_keys(store: Store) -> None:
+    store.put("a/b", b"1")
+    again = open_store(store.url)
+    assert again.url == store.url
+    assert again.get("a/b") == b"1"
+
+
+def test_a_directory_store_keeps_nothing_but_the_keys(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.put("a/b/c", b"1")
+    assert store.create("a/b/c", b"2") is False
+    store.delete(["a/b/c"])
+    assert [path.name for path in tmp_path.rglob("*") if path.name != ".drafts"] == []
+
+
+def test_the_folder_of_drafts_is_out_of_reach(tmp_path: Path) -> None:
+    (tmp_path / ".drafts").mkdir()
+    (tmp_path / ".drafts" / "left-by-a-killed-process").write_bytes(b"half")
+    store = open_store(str(tmp_path))
+    assert list(store.list("")) == []
+    assert list(store.list(".dr")) == []
+    with pytest.raises(InvalidInput):
+        store.get(".drafts/left-by-a-killed-process")
+
+
+def test_a_write_survives_deletes_that_remove_its_folder(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+
+    def write_and_delete(number: int) -> None:
+        for round_ in range(100):
+            key = f"folder/deeper/{number}"
+            if round_ % 2:
+                store.put(key, b"1")
+            else:
+                assert store.create(key, b"1")
+            store.delete([key])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_delete, range(4)))
+    assert list(store.list("")) == []
+
+
+@pytest.mark.parametrize("url", ["", "relative/dir", "s3://", "s3://x", "s3://bucket/a//b", "s3://bucket/../b"])
+def test_what_is_no_store_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput):
+        open_store(url)
+
+
+def test_a_directory_that_can_not_be_written_is_unreachable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Unreachable, match=str(tmp_path)):
+        open_store(f"{tmp_path}/file/store").put("a", b"")
+
+
+def test_a_bucket_that_is_not_there_is_not_found(monkeypatch: pytest.MonkeyPatch, moto: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    store = open_store("s3://no-such-bucket-here/x")
+    with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):
+        store.get("a")
+    with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):
+        list(store.list(""))
