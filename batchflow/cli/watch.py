@@ -45,7 +45,8 @@ def watch(job: Job, *, stop_on_interrupt: bool, to_stderr: bool = False) -> JobS
                 raise
             view.line("stopping; workers finish the batch in hand")
             _stop(job)
-            view.update(job.wait(view.update))
+            if job.wait(view.update).resumable:
+                view.line(f"stopped; go on with: batchflow resume {job.api} {job.id} --local")
             raise
         follower.join(LOGS_AFTER_END_S)
     return status

@@ -80,9 +80,9 @@ class Field:
         return Fields(self)
 
     def elements(self, *, least: int = 0) -> list[Field]:
-        return [Field(value, self.place.at(index)) for index, value in enumerate(self.list(least=least))]
+        return [Field(value, self.place.at(index)) for index, value in enumerate(self.sequence(least=least))]
 
-    def list(self, *, least: int = 0) -> list[Any]:
+    def sequence(self, *, least: int = 0) -> list[Any]:
         if not isinstance(self.value, list):
             raise self._type_error("a list")
         if len(self.value) < least:
@@ -91,10 +91,6 @@ class Field:
 
     def strings(self, *, least: int = 0) -> tuple[str, ...]:
         return tuple(element.string() for element in self.elements(least=least))
-
-    def texts(self, *, least: int = 0) -> tuple[str, ...]:
-        """A list of strings that are not empty."""
-        return tuple(element.text() for element in self.elements(least=least))
 
     def _type_error(self, wanted: str, *, hint: str = "") -> InvalidInput:
         return self.error(f"must be {wanted} (got {found(self.value)})", hint=hint)

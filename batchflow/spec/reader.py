@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from batchflow.errors import InvalidInput, NotFound
 from batchflow.spec.scalars import INTEGERS
@@ -111,9 +112,8 @@ def _json_document(text: str, name: str) -> Document:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         mapping = dict(pairs)
         if len(mapping) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in mapping if keys.count(key) > 1)
             parse_yaml(as_yaml, name)  # finds it too, and says where
+            [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
             raise InvalidInput(f'key "{twice}" is there twice', where=name)
         return mapping
 
@@ -140,10 +140,12 @@ def _refuse_other_than_json(document: Document) -> None:
     if problem is not None:
         keys, what, hint = problem
         place = document.place
-        for key in reversed(keys):
+        for key in reversed(keys[-_MAX_LABELS:]):
             place = place.at(key)
         raise place.error(what, hint=hint)
 
+
+_MAX_LABELS: Final = 20  # what is nested deeper than that is told by the keys around it
 
 _Problem = tuple[list[str | int], str, str]  # the keys to it, innermost first; what; hint
 

@@ -105,7 +105,7 @@ def _queue(field: Field) -> DeadLetterQueue:
 
 def _item_list(fields: Fields) -> ItemList:
     items = fields.get("items")
-    return ItemList(items=items.list() if items else [], batch_size=fields.integer("batch_size", 0))
+    return ItemList(items=items.sequence() if items else [], batch_size=fields.integer("batch_size", 0))
 
 
 def _file_path_lister(fields: Fields) -> FilePathLister:

@@ -200,11 +200,12 @@ class _Builder:
 
     def _mapping(self, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
-        merged: dict[str, Any] = {}
+        merged: dict[str, Any] | None = None
         while not isinstance(event := next(self._events), MappingEndEvent):
             if self._is_merge(event):
-                for other in self._merged(event, depth):
-                    merged = {**other, **merged}
+                if merged is not None:
+                    raise self._error(event, 'key "<<" is there twice')
+                merged = self._merged(event, depth)
                 continue
             key = self._value(event, depth - 1)
             if not isinstance(key, str):
@@ -213,17 +214,18 @@ class _Builder:
             if key in mapping:
                 raise self._error(event, f'key "{key}" is there twice')
             mapping[key] = self._value(next(self._events), depth - 1)
-        return {**merged, **mapping} if merged else mapping
+        return mapping if merged is None else {**merged, **mapping}
 
     def _is_merge(self, event: Event) -> bool:
         return isinstance(event, ScalarEvent) and event.value == "<<" and event.implicit[0]
 
-    def _merged(self, event: Event, depth: int) -> list[dict[str, Any]]:
+    def _merged(self, event: Event, depth: int) -> dict[str, Any]:
+        """The value of `<<`: of several maps, the first that has a key wins."""
         value = self._value(next(self._events), depth - 1)
         others = value if isinstance(value, list) else [value]
         if not all(isinstance(other, dict) for other in others):
             raise self._error(event, "<< takes a map or a list of maps")
-        return others
+        return {key: item for other in reversed(others) for key, item in other.items()}
 
     def _refuse_tag(self, event: CollectionStartEvent, allowed: str) -> None:
         if event.tag not in (None, "!", _TAG + allowed):

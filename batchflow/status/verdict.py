@@ -39,7 +39,7 @@ def verdict(
         return model.WORKER_ERROR, f"every batch was handled, but on-job-complete failed: {hook.error or hook.status}"
     if hook is None and hook_due:
         code, message = _cut_off(ending)
-        return code, f"every batch was handled, but on-job-complete has not answered: {message}"
+        return code, "every batch was handled, but on-job-complete has not answered" + (f": {message}" if message else "")
     if accounting.failed:
         return model.COMPLETED_WITH_FAILURES, f"{accounting.failed} of {accounting.total} batches failed; list them with --failed"
     return model.SUCCEEDED, ""
@@ -49,15 +49,14 @@ def _unfinished(accounting: Accounting | None, enqueue_error: str, ending: Endin
     if enqueue_error:
         return model.ENQUEUE_FAILED, enqueue_error
     code, message = _cut_off(ending)
-    if accounting is None:
-        return code, f"{message}; enqueuing had not ended"
-    return code, f"{message}; {accounting.missing} of {accounting.total} batches have no outcome"
+    left = "enqueuing had not ended" if accounting is None else f"{accounting.missing} of {accounting.total} batches have no outcome"
+    return code, f"{message}; {left}" if message else left
 
 
 def _cut_off(ending: Ending) -> tuple[str, str]:
     """The first that applies."""
     if ending.stopped:
-        return model.STOPPED, "stopped"
+        return model.STOPPED, ""
     if ending.timed_out:
         return model.TIMED_OUT, "the job's timeout passed"
     if ending.out_of_memory:

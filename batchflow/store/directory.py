@@ -133,11 +133,9 @@ def _listed_name(entry: os.DirEntry[str]) -> str:
 def _in_folder(path: Path, act: Callable[[], None]) -> None:
     """Make the file's folder, then act; again if a `delete` elsewhere removes the folder in between."""
     for _ in range(_ATTEMPTS):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
             return act()
-        except FileNotFoundError:
-            continue
     raise Unreachable("can't be written: its folder is removed again and again", where=str(path))
 
 

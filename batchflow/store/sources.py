@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -70,7 +70,8 @@ class LocalFiles:
     def open(self, file: SourceFile) -> io.RawIOBase:
         @contextmanager
         def unchanged() -> Iterator[None]:
-            with _readable(file.path):
+            info = None
+            with _readable(file.path), suppress(FileNotFoundError):
                 yield
                 info = _stat(file.path)
             if info is None or _etag(info) != file.etag:

@@ -333,7 +333,9 @@ def test_a_bad_name_is_refused(queues: Queues, bad: str) -> None:
             call()
 
 
-@pytest.mark.parametrize("bad", ["failed.fifo", "arn:aws:sqs:us-east-1:123456789012:../../x.fifo", "arn:aws:sqs:us-east-1:123456789012:plain"])
+@pytest.mark.parametrize(
+    "bad", ["failed.fifo", "arn:aws:sqs:us-east-1:123456789012:../../x.fifo", "arn:aws:sqs:us-east-1:123456789012:plain"]
+)
 def test_a_bad_arn_is_refused(queues: Queues, bad: str) -> None:
     with pytest.raises(InvalidInput):
         queues.open_arn(bad)

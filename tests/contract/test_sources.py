@@ -6,8 +6,11 @@ import bz2
 import gzip
 import io
 import os
+import socket
+import threading
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,24 +171,61 @@ def test_a_file_that_changes_while_it_is_read_is_refused(place: Place, suffix: s
                 pass
 
 
-def test_a_broken_connection_is_no_end_of_the_file(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    import botocore.response
+class CuttingProxy:
+    """Forwards connections to a server; the first to carry `limit_bytes` of an answer is cut there, after `on_cut()`."""
 
+    def __init__(self, server: str, limit_bytes: int, on_cut: Callable[[], Any]) -> None:
+        self._server = server
+        self._limit_bytes = limit_bytes
+        self._on_cut = on_cut
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        host, _, port = self._server.removeprefix("http://").partition(":")
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection((host, int(port)))
+            threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
+            threading.Thread(target=self._pump, args=(server, client, self._limit_bytes), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, limit_bytes: int | None) -> None:
+        carried = 0
+        with source, target, suppress(OSError):
+            while data := source.recv(65536):
+                carried += len(data)
+                if limit_bytes is not None and carried > limit_bytes and self.cuts == 0:
+                    self.cuts += 1
+                    self._on_cut()
+                    break
+                target.sendall(data)
+            for end in (source, target):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["unchanged", "changed"])
+def test_after_a_broken_connection_the_same_content_goes_on_or_the_file_is_refused(
+    bucket: Place, moto: str, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
     data = os.urandom(6_000_000)
     bucket.write("a", data)
     (file,) = bucket.sources.list(bucket.root)
-    read = botocore.response.StreamingBody.read
-    breaks = iter([False, True])
-
-    def read_or_break(body: Any, amount: int | None = None) -> bytes:
-        if next(breaks, False):
-            raise ConnectionResetError("cut by the test")
-        return read(body, amount)
-
-    monkeypatch.setattr(botocore.response.StreamingBody, "read", read_or_break)
-    with bucket.sources.open(file) as stream:
+    proxy = CuttingProxy(moto, 3_000_000, lambda: changed and bucket.write("a", bytes(len(data))))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+    expected = pytest.raises(InvalidInput, match="changed while the job was reading it") if changed else nullcontext()
+    with expected, open_sources(Settings()).open(file) as stream:
         assert stream.read() == data
-    assert next(breaks, None) is None
+    assert proxy.cuts == 1
+    proxy.close()
 
 
 def test_closing_a_decompressed_stream_closes_the_file(directory: Place) -> None:

@@ -384,7 +384,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("config..a", 1, '--set: "config..a" can\'t be set; set config.<key>, or config.<key>.<key>'),
         ("config.a.b", 1, '--set config.a.b: "a" is not a map'),
         ("config.b", float("inf"), "--set config.b: b: is inf, a number that JSON doesn't have; put it in quotes"),
-        ("config" + ".b" * 200, 1, "--set config" + ".b" * 200 + ": " + "b: " * 100 + "is nested deeper than 100 levels"),
+        ("config" + ".b" * 200, 1, "--set config" + ".b" * 200 + ": " + "b: " * 20 + "is nested deeper than 100 levels"),
     ],
 )
 def test_overrides_refused(tmp_path: Path, key: str, value: Any, error: str) -> None:
