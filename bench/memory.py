@@ -26,7 +26,7 @@ def memory(plan: Plan) -> Iterator[Figure]:
 
 
 def _of_kind(plan: Plan, kind: str, suffix: str) -> Iterator[Figure]:
-    few, many = plan.count(FEW_LINES), plan.count(MANY_LINES)
+    few, many = FEW_LINES, max(FEW_LINES, plan.count(MANY_LINES))
     with plan.sample_folder() as folder:
         few_file, many_file = folder / f"few.jsonl{suffix}", folder / f"many.jsonl{suffix}"
         write_items(few_file, few)

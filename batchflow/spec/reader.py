@@ -112,9 +112,9 @@ def _json_document(text: str, name: str) -> Document:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         mapping = dict(pairs)
         if len(mapping) < len(pairs):
-            parse_yaml(as_yaml, name)  # finds it too, and says where
             [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
-            raise InvalidInput(f'key "{twice}" is there twice', where=name)
+            error = InvalidInput(f'key "{twice}" is there twice', where=name)
+            raise _twice_in_yaml(as_yaml, name) or error
         return mapping
 
     def constant(text: str) -> NoReturn:
@@ -133,6 +133,15 @@ def _json_document(text: str, name: str) -> Document:
     document = Document(value, name, line=lambda keys: line_of(as_yaml, keys))
     _refuse_other_than_json(document)
     return document
+
+
+def _twice_in_yaml(text: str, name: str) -> InvalidInput | None:
+    """The error about a key that is there twice, with its line, unless YAML's own rules fail first (such as keys of 1024 characters)."""
+    try:
+        parse_yaml(text, name)
+    except InvalidInput as error:
+        return error if error.what.endswith("is there twice") else None
+    return None
 
 
 def _refuse_other_than_json(document: Document) -> None:

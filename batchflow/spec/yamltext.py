@@ -38,6 +38,7 @@ MAX_DEPTH: Final = 100
 _MAX_ALIASED: Final = 1_000_000
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NODE_EVENTS: Final = (NodeEvent, CollectionEndEvent)
 _TAG: Final = "tag:yaml.org,2002:"
 
 
@@ -112,9 +113,12 @@ def _events(text: str) -> Iterator[Event]:
     """Those of nodes, and the start of each further document."""
     documents = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        documents += isinstance(event, DocumentStartEvent)
-        if isinstance(event, NodeEvent | CollectionEndEvent) or (documents > 1 and isinstance(event, DocumentStartEvent)):
+        if isinstance(event, _NODE_EVENTS):
             yield event
+        elif isinstance(event, DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                yield event
 
 
 def _is_tab(text: str, line: int, column: int) -> bool:

@@ -214,7 +214,7 @@ class Job:
 
     def noted(self, event: str) -> list[Any]:
         """The payloads with which it noted this event, sorted."""
-        return sorted(rest[0] for name, *rest in self.notes() if name == event)
+        return sorted((rest[0] for name, *rest in self.notes() if name == event), key=json.dumps)
 
     def wait_for(self, *note: Any) -> None:
         until(lambda: list(note) in self.notes(), f"the handler's note {note}", self.notes)

@@ -194,6 +194,7 @@ def test_a_job_outlives_the_terminal_that_showed_its_progress(shell: Terminal) -
     seen = bytearray()
 
     def shown() -> bytes:
+        assert watching.poll() is None, seen.decode()
         with contextlib.suppress(BlockingIOError):
             seen.extend(os.read(screen, 4096))
         return bytes(seen)

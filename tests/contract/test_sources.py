@@ -78,13 +78,6 @@ def test_a_prefix_is_a_raw_string_and_the_order_is_that_of_bytes(place: Place, p
     assert all(f.etag for f in listed)
 
 
-def test_thousands_of_files_are_listed(directory: Place, bucket: Place) -> None:
-    for place in (directory, bucket):
-        for number in range(1100):
-            place.write(f"many/{number}", b"")
-        assert [f.path for f in place.sources.list(place.root)] == [f"{place.root}many/{n}" for n in sorted(map(str, range(1100)))]
-
-
 @pytest.mark.parametrize("suffix", ["", ".txt", ".gz", ".GZ", ".bz2", ".zst"])
 def test_content_is_decompressed_by_its_suffix_and_seekable(place: Place, suffix: str) -> None:
     data = b"".join(b'{"line": %d}\n' % n for n in range(300_000))

@@ -26,10 +26,11 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         SqsQueues()
 
 
-def test_the_older_region_variable_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_older_region_variable_will_do(monkeypatch: pytest.MonkeyPatch, moto: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", moto)
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    assert ".eu-west-1." in SqsQueues()._client.meta.endpoint_url
+    assert SqsQueues().find("never.fifo") is None
 
 
 def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch, moto: str) -> None:

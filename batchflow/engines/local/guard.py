@@ -32,18 +32,12 @@ def _run_command(channel: int, command: list[str]) -> None:
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def _kill_group(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says the latter of zombies
-        os.killpg(group, signal.SIGKILL)
-
-
-def _kill_group_on_close(channel: int, child: int) -> None:
+def _kill_on_close(channel: int, child: int) -> None:
     try:
         os.read(channel, 1)
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)  # it may have no group yet
-        _kill_group(child)
+            os.kill(child, signal.SIGKILL)  # its group follows, as whenever it ends
 
 
 def main() -> None:
@@ -63,11 +57,12 @@ def main() -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGTERM)
 
-    _thread.start_new_thread(_kill_group_on_close, (channel, child))
+    _thread.start_new_thread(_kill_on_close, (channel, child))
     signal.signal(signal.SIGTERM, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    _kill_group(child)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says the latter of zombies
+        os.killpg(child, signal.SIGKILL)
     os._exit(code if code >= 0 else 128 - code)
 
 

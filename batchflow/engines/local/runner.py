@@ -195,18 +195,20 @@ class Runner:
         first_started = time.monotonic()
         tries, message = 0, None
         while message is None:
-            self._pause(retry, tries)
             try_name = f"{name}({tries})"
             node_id, result = self._run_pod(try_name, template, tries, parent=retry_id, boundary=boundary, flags=(*flags, "retried"))
             tries += 1
             message = self._why_no_retry(retry, result, tries, time.monotonic() - first_started)
+            if message is None:
+                message = self._pause(retry, tries)
         self._status.finish(retry_id, result.phase, message, _outputs(result))
         return _Ended(retry_id, PodResult(result.phase, message, result.exit_code, result.outputs), node_id)
 
-    def _pause(self, retry: Retry, tries: int) -> None:
-        """Back off before another try; cut short by an interruption."""
-        if tries > 0:
-            self._interrupted.wait(min(retry.delay_s * retry.factor ** (tries - 1), _LONGEST_BACKOFF_S))
+    def _pause(self, retry: Retry, tries: int) -> str | None:
+        """Back off before another try; Argo's word if an interruption comes first."""
+        exponent = min(tries - 1, 32)  # past all use, and no float overflows
+        self._interrupted.wait(min(retry.delay_s * retry.factor**exponent, _LONGEST_BACKOFF_S))
+        return None if self._interruption is None else self._interruption.retry_message
 
     def _why_no_retry(self, retry: Retry, result: PodResult, tries: int, elapsed_s: float) -> str | None:
         """Argo's word for why there is no further try (empty after a success); None if there is one."""
