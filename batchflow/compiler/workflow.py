@@ -99,13 +99,12 @@ def _labels(job: JobRef) -> dict[str, str]:
 def _annotations(submission: Submission, job: JobRef) -> dict[str, str]:
     """Markdown for Argo's UI. No text of the user's but the api's name, whose pattern is checked."""
     source = submission.source
-    kind = {"ItemList": "item_list", "FilePathLister": "file_path_lister", "DelimitedFiles": "delimited_files"}[type(source).__name__]
     size = f"{len(source.items)} items" if isinstance(source, ItemList) else f"{len(source.s3_paths)} paths"
     again = f" (run {job.run})" if job.run > 1 else ""
     return {
         "workflows.argoproj.io/title": f"**{job.api}** job `{job.job_id}`{again}",
         "workflows.argoproj.io/description": (
-            f"{kind}, {size}, batches of {source.batch_size}, up to {submission.workers} workers. "
+            f"{source.key}, {size}, batches of {source.batch_size}, up to {submission.workers} workers. "
             f"Status: `batchflow get {job.api} {job.job_id}`; logs: `batchflow logs {job.api} {job.job_id}`"
         ),
     }

@@ -1,9 +1,9 @@
-"""The committer: writes outcomes, then deletes their messages; many at a time, in a thread of its own."""
+"""The committer: writes outcomes, many at a time, then deletes their messages; in threads of its own."""
 
 from __future__ import annotations
 
-import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition
@@ -12,20 +12,21 @@ from typing import Final
 from batchflow.dequeuer.assignment import Assignment
 from batchflow.dequeuer.held import Held
 from batchflow.errors import Unreachable
-from batchflow.queues.protocol import Delivery, Queue
+from batchflow.queues.protocol import MAX_ENTRIES, Delivery, Queue
 from batchflow.records import Outcome
 from batchflow.retry import Retry
 
 __all__ = ["Committer", "Settled"]
 
-log = logging.getLogger(__name__)
-
 # Group commit: whichever comes first.
 COMMIT_EVERY_S: Final = 1.0
 COMMIT_BATCHES: Final = 1000
-# A store that takes a write in 2 ms gets one every 20 ms, S3 some two a second: the sooner messages are deleted, the fewer are in
-# flight, of which SQS allows a number, and which makes other servers slow (ElasticMQ: 500 batches/s with 10 undeleted, 35 with 200).
+# Sooner than that if the store is fast: when a whole delete call has come together, and writing takes no more than this share of the
+# time: every 10 ms if a write takes 1 ms, twice a second on S3. What is not deleted is in flight; SQS limits its number (quota
+# "in-flight messages"), and it makes some servers slow (ElasticMQ: 500 batches/s with 10 messages undeleted, 35 with 200).
 WRITES_SHARE: Final = 0.1
+# Deletes in flight: at 10 ms a call, one thread would bound a worker to 1,000 batches/s.
+DELETERS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,20 @@ class Committer:
         self._committed = committed
         self._changed = Condition()
         self._settled: list[Settled] = []
-        self._pending = 0
+        self._written: deque[Delivery] = deque()
+        self._pending = 0  # settled, and not yet deleted
         self._flushes = False
         self._closed = False
-        self._flush_number = 0
+        self._all_written = False
+        self._writes = 0
+        self._next_write = 0.0  # not before that, in monotonic seconds, unless there is enough
         self._store_down = False
-        self._write_s = COMMIT_EVERY_S * WRITES_SHARE  # how long the last write took
 
     def settle(self, settled: Settled) -> None:
         with self._changed:
             self._settled.append(settled)
             self._pending += 1
-            if len(self._settled) in (1, COMMIT_BATCHES):
+            if len(self._settled) in (1, MAX_ENTRIES, COMMIT_BATCHES):
                 self._changed.notify_all()
 
     @property
@@ -76,46 +79,62 @@ class Committer:
             return self._changed.wait_for(lambda: self._pending == 0, timeout_s)
 
     def close(self) -> None:
-        """Let the thread end after it has committed what is pending."""
+        """Let the threads end after they have committed what is pending."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def run(self) -> None:
-        """The committer's thread: runs until `close`. Raises Unreachable when store or queue have been out of reach for too long."""
+    def write_outcomes(self) -> None:
+        """A thread: runs until `close`. Raises Unreachable when the store has been out of reach for too long."""
         while group := self._gather():
-            self._commit(group)
+            outcomes = [settled.outcome for settled in group if settled.outcome is not None]
+            if outcomes:
+                self._retry(lambda outcomes=outcomes: self._write(outcomes))  # type: ignore[misc]
+                self._writes += 1
+                self._committed(outcomes)
             with self._changed:
-                self._pending -= len(group)
+                self._written.extend(settled.delivery for settled in group)
+                self._changed.notify_all()
+        with self._changed:
+            self._all_written = True
+            self._changed.notify_all()
+
+    def delete_messages(self) -> None:
+        """A thread, of which there may be several: runs until all is written and deleted. Raises Unreachable as above, of the queue."""
+        while deliveries := self._take_written():
+            self._retry(lambda deliveries=deliveries: self._queue.delete(deliveries))  # type: ignore[misc]
+            self._held.deleted(deliveries)
+            with self._changed:
+                self._pending -= len(deliveries)
                 self._changed.notify_all()
 
     def _gather(self) -> list[Settled]:
-        """What to commit together; nothing only after `close`."""
+        """What to write together; nothing only after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._settled or self._closed)
-            pause_s = min(COMMIT_EVERY_S, self._write_s / WRITES_SHARE)
-            self._changed.wait_for(lambda: len(self._settled) >= COMMIT_BATCHES or self._flushes or self._closed, pause_s)
+            self._wait_for_settled(MAX_ENTRIES, COMMIT_EVERY_S)
+            self._wait_for_settled(COMMIT_BATCHES, min(COMMIT_EVERY_S, self._next_write - time.monotonic()))
             group, self._settled = self._settled[:COMMIT_BATCHES], self._settled[COMMIT_BATCHES:]
             self._flushes = False
             return group
 
-    def _commit(self, group: list[Settled]) -> None:
-        outcomes = [settled.outcome for settled in group if settled.outcome is not None]
-        if outcomes:
-            self._retry(lambda: self._write(outcomes))
-            self._flush_number += 1
-            self._committed(outcomes)
-        deliveries = [settled.delivery for settled in group]
-        self._retry(lambda: self._queue.delete(deliveries))
-        self._held.deleted(deliveries)
+    def _wait_for_settled(self, enough: int, timeout_s: float) -> None:
+        self._changed.wait_for(lambda: len(self._settled) >= enough or self._flushes or self._closed, max(0.0, timeout_s))
+
+    def _take_written(self) -> list[Delivery]:
+        """What to delete in one call; nothing only at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._written or self._all_written)
+            return [self._written.popleft() for _ in range(min(len(self._written), MAX_ENTRIES))]
 
     def _write(self, outcomes: list[Outcome]) -> None:
         """A repeat writes the same object, so a write whose answer was lost counts once."""
         started = time.monotonic()
         try:
-            self._assignment.records.create_outcomes(self._assignment.pod, self._flush_number, outcomes)
+            self._assignment.records.create_outcomes(self._assignment.pod, self._writes, outcomes)
         except Unreachable:
             self._store_down = True
             raise
-        self._write_s = time.monotonic() - started
+        ended = time.monotonic()
+        self._next_write = ended + (ended - started) / WRITES_SHARE
         self._store_down = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Event, Thread
 from typing import Final
 
@@ -14,7 +14,7 @@ from batchflow.dequeuer.assignment import Assignment
 from batchflow.dequeuer.handler import HandlerClient
 from batchflow.dequeuer.held import Held
 from batchflow.dequeuer.holding import Hand
-from batchflow.dequeuer.outcomes import Committer
+from batchflow.dequeuer.outcomes import DELETERS, Committer
 from batchflow.dequeuer.progress import Progress
 from batchflow.dequeuer.readiness import Readiness, probes_of
 from batchflow.dequeuer.receiver import FinalizeLeaves, Leaving, Receiver, WorkerLeaves
@@ -113,12 +113,12 @@ class _Worker:
         except BaseException as error:
             self._fail(error)
         self._ended.set()
-        saving.join(_JOIN_S)
-        beating.join(_JOIN_S)
+        _join((saving, beating), _JOIN_S)
         return self._end()
 
     def _handle_batches(self) -> None:
-        committer = self._start("committer", self._committer.run)
+        committer = [self._start("outcomes", self._committer.write_outcomes)]
+        committer += [self._start(f"deletes-{number}", self._committer.delete_messages) for number in range(DELETERS)]
         others = [self._start(f"slot-{number}", slot.run) for number, slot in enumerate(self._slots)]
         others.append(self._start("receiver", self._receive))
         while not self._closing.wait(_LOOK_AGAIN_S):
@@ -133,7 +133,7 @@ class _Worker:
         self._done = not self._closing.is_set()
         self._closing.set()
 
-    def _let_go(self, committer: Thread, others: Sequence[Thread]) -> None:
+    def _let_go(self, committer: Sequence[Thread], others: Sequence[Thread]) -> None:
         """Bring what is in hand to an end, in this order, so that whatever was handled is committed and all else is given back.
 
         What waits goes back at once. What is in the handler may finish if we were asked to stop; if something failed (handler, queue
@@ -147,13 +147,11 @@ class _Worker:
             self._hand.wait_until_empty(grace_s - reserve_s)
         for slot in self._slots:
             slot.client.abort()
-        give_up = time.monotonic() + min(_JOIN_S, reserve_s / 2)
-        for thread in others:
-            thread.join(max(0.0, give_up - time.monotonic()))
+        _join(others, min(_JOIN_S, reserve_s / 2))
         self._committer.close()
-        committer.join(reserve_s / 2 if self._stop.is_set() else grace_s)
+        _join(committer, reserve_s / 2 if self._stop.is_set() else grace_s)
         self._abandon.set()
-        committer.join(_JOIN_S)
+        _join(committer, _JOIN_S)
         self._held.give_back_all()
 
     def _end(self) -> int:
@@ -202,3 +200,10 @@ def _client(assignment: Assignment) -> HandlerClient:
     if assignment.api.handler:
         return HandlerClient(assignment.port, timeout_s + RUNTIME_ANSWERS_S, RUNTIME_STOPPING)
     return HandlerClient(assignment.port, timeout_s)
+
+
+def _join(threads: Iterable[Thread], timeout_s: float) -> None:
+    """Wait for all of them, `timeout_s` in all."""
+    give_up = time.monotonic() + timeout_s
+    for thread in threads:
+        thread.join(max(0.0, give_up - time.monotonic()))

@@ -121,8 +121,8 @@ class SqliteQueue:
         check_count(len(messages))
         bad = refused(messages)
         never = {id(entry.message) for entry in bad}
-        now = time.time()
         with self._transaction() as connection:
+            now = time.time()
             new = [
                 (now, m.group, m.dedup, orjson.dumps(dict(m.attributes)).decode(), m.body)
                 for m in messages
@@ -145,13 +145,13 @@ class SqliteQueue:
             delay_s = min(delay_s * 2, POLL_MAX_S)
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
-        now = time.time()
         with self._transaction() as connection:
+            now = time.time()
             connection.executemany(f"DELETE FROM messages WHERE {_HELD}", [(*_ids(d), now) for d in deliveries])
 
     def extend(self, deliveries: Sequence[Delivery], visibility_s: int) -> None:
-        now = time.time()
         with self._transaction() as connection:
+            now = time.time()
             rows = [(now + visibility_s, *_ids(d), now) for d in deliveries]
             connection.executemany(f"UPDATE messages SET visible_at = ? WHERE {_HELD}", rows)
 

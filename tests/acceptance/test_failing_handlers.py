@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -18,17 +18,27 @@ from tests.acceptance.command import Job, Json, Terminal
 
 AT_ONCE = 3
 ARN = "arn:aws:sqs:us-west-2:123456789012:{}.fifo"
-ITEMS = [["a", 1], {"bad": "ü\u2028"}, "c", 4, 5.5, None]
-BAD = '{"bad": "ü\\u2028"} in payload'
+FAILS = 'raise ValueError("no such colour")'
+FAILURES = f"""\
+    def handle(self, payload):
+        print("a line of", len(payload))
+        print("an error", file=sys.stderr)
+        if "raise" in payload:
+            {FAILS}
+        if "exit" in payload:
+            sys.exit("enough")
+        if "die" in payload:
+            os._exit(3)
+        if "kill" in payload:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "hang" in payload:
+            time.sleep(600)
+"""
+ITEMS = [1, "raise", "ü\u2028", "exit", {"a": None}, "die", 2.5, "kill", [], "hang", 6, 7]  # two a batch
 
 
 def dead_letters(name: str, most: int) -> dict[str, Any]:
     return {"arn": ARN.format(name), "max_receive_count": most}
-
-
-def only_bad(line: str) -> str:
-    """A handler that does this with the second batch of two items, and nothing with the others."""
-    return f"    def handle(self, payload):\n        if {BAD}:\n            {line}\n"
 
 
 def pod(*command: str) -> Json:
@@ -37,35 +47,30 @@ def pod(*command: str) -> Json:
 
 @dataclass(frozen=True)
 class Case:
+    """A job of three batches, unless `settings` says more: of job.yaml, and `batchflow` and `entry` of its api."""
+
     methods: str = "    def handle(self, payload): pass\n"
-    settings: Json | None = None  # of job.yaml, and `batchflow` and `entry` of its api
+    settings: Json = field(default_factory=dict)
 
 
-RAISES = 'raise ValueError("no such colour")'
+HOOK = "    def handle(self, payload): pass\n    def on_job_complete(self):\n        {}\n"
 CASES = {
-    "raises": Case(only_bad(RAISES)),
-    "exits": Case(only_bad('sys.exit("enough")')),
-    "dead-letters": Case(only_bad(RAISES), {"sqs_dead_letter_queue": dead_letters("failed", 3)}),
-    "second-try": Case(
-        f"    def handle(self, payload):\n        if self.times_begun(payload) == 1:\n            {RAISES}\n",
-        {"sqs_dead_letter_queue": dead_letters("unused", 2)},
+    "failures": Case(FAILURES, {"items": ITEMS, "batch_size": 2, "batchflow": {"batch_timeout_s": 1}}),
+    "dead-letters": Case(
+        f"    def handle(self, payload):\n        if payload == ['ü\u2028', 2]:\n            {FAILS}\n",
+        {"items": [0, 1, "ü\u2028", 2, 3], "batch_size": 2, "sqs_dead_letter_queue": dead_letters("failed", 3)},
     ),
-    "prints": Case(
-        "    def handle(self, payload):\n        print('a line of', len(payload))\n        print('an error', file=sys.stderr)\n"
-        f"        if {BAD}:\n            {RAISES}\n"
+    "second-try": Case(
+        f"    def handle(self, payload):\n        if self.times_begun(payload) == 1:\n            {FAILS}\n",
+        {"sqs_dead_letter_queue": dead_letters("unused", 2)},
     ),
     "import": Case("raise RuntimeError('no model here')\n"),
     "init": Case("    def __init__(self, config):\n        raise KeyError('threshold')\n"),
     "argument": Case("    def handle_batch(self, payload, batch): pass\n"),
     "silent": Case(settings={"entry": pod("sleep", "600"), "batchflow": {"start_timeout_s": 2}}),
     "no-command": Case(settings={"entry": pod("no-such-command"), "batchflow": {"start_timeout_s": 2}}),
-    "dies": Case(only_bad("os._exit(3)")),
-    "killed": Case(only_bad("os.kill(os.getpid(), signal.SIGKILL)")),
-    "hangs": Case(only_bad("time.sleep(600)"), {"batchflow": {"batch_timeout_s": 1}}),
-    "hook": Case("    def handle(self, payload): pass\n    def on_job_complete(self):\n        raise OSError('disk full')\n"),
-    "hook-hangs": Case(
-        "    def handle(self, payload): pass\n    def on_job_complete(self):\n        time.sleep(600)\n", {"batchflow": {"batch_timeout_s": 1}}
-    ),
+    "hook": Case(HOOK.format("raise OSError('disk full')")),
+    "hook-hangs": Case(HOOK.format("time.sleep(600)"), {"batchflow": {"batch_timeout_s": 1}}),
 }
 
 
@@ -87,8 +92,8 @@ class Ended:
         status, metrics = self.status, self.status["batch_metrics"]
         return status["status"], metrics["succeeded"], status["batches_failed"], status["batches_without_outcome"], metrics["failed"]
 
-    def failed(self, *arguments: str) -> list[str]:
-        return self.shell.run("get", self.job.api, self.id, "--failed", *arguments).lines()
+    def failed(self, *arguments: str) -> str:
+        return self.shell.run("get", self.job.api, self.id, "--failed", *arguments).out
 
     def attempts(self) -> list[Any]:
         return self.job.noted("began")
@@ -103,7 +108,7 @@ def ended(shared_shell: Terminal) -> Iterator[Run]:
 
     def run(name: str) -> Ended:
         case = CASES[name]
-        job = Job(shared_shell.folder, name, case.methods, items=ITEMS, **{"batch_size": 2, **(case.settings or {})})
+        job = Job(shared_shell.folder, name, case.methods, **case.settings)
         result = shared_shell.run("submit", job.file, "--watch", "-o", "json", code=None)
         return Ended(job, shared_shell, result.code, result.json()["job_status"])
 
@@ -114,42 +119,61 @@ def ended(shared_shell: Terminal) -> Iterator[Run]:
 
 
 def test_without_a_dead_letter_queue_one_attempt_is_final(ended: Run) -> None:
-    job = ended("raises")
+    job = ended("failures")
     assert job.code == 1
-    assert job.counts() == ("completed_with_failures", 2, 1, 0, 1)
-    assert job.status["message"] == "1 of 3 batches failed; list them with --failed"
-    assert sorted(map(json.dumps, job.attempts())) == sorted(json.dumps(ITEMS[n : n + 2]) for n in (0, 2, 4))
+    assert job.counts() == ("completed_with_failures", 1, 5, 0, 5)
+    assert job.status["message"] == "5 of 6 batches failed; list them with --failed"
+    assert job.attempts() == sorted((ITEMS[n : n + 2] for n in range(0, 12, 2)), key=json.dumps)
 
 
-def test_failed_batches_are_listed_with_items_and_reason(ended: Run) -> None:
-    job = ended("raises")
-    reason = f"status 500: ValueError: no such colour (handler.py:{job.job.line_of(RAISES)})"
-    assert job.failed() == [f"batch 0: {reason} (1 attempts)", '  items: [["a",1],{"bad":"ü\u2028"}]']
-    assert [json.loads(line) for line in job.failed("-o", "json")] == [{"batch": 0, "attempts": 1, "error": reason, "items": ITEMS[:2]}]
+@pytest.mark.parametrize(
+    ("batch", "reason"),
+    [
+        (0, "status 500: ValueError: no such colour (handler.py:{line})"),
+        (1, "status 500: SystemExit: enough (handler.py:{line})"),
+        (2, "the connection broke"),
+        (3, "the connection broke"),
+        (4, "status 504: timed out after 1 s at handler.py:{line}"),
+    ],
+)
+def test_each_failed_batch_is_listed_with_its_items_and_its_own_reason(ended: Run, batch: int, reason: str) -> None:
+    job = ended("failures")
+    items = ITEMS[2 * batch : 2 * batch + 2]
+    line = job.job.line_of(f'if "{items[1]}" in payload') + 1
+    expected = reason.format(line=line)
+    shown, *rest = [text for text in job.failed().split("batch ") if text.startswith(f"{batch}:")]
+    assert not rest
+    assert re.fullmatch(rf"{batch}: {re.escape(expected)}.* \(1 attempts\)\n  items: (.*)\n", shown), shown
+    assert json.loads(shown.partition("items: ")[2]) == items
+    failures = [json.loads(text) for text in job.failed("-o", "json").strip().split("\n")]
+    assert [failure["batch"] for failure in failures] == [0, 1, 2, 3, 4]
+    assert (failures[batch]["attempts"], failures[batch]["items"]) == (1, items)
+    assert failures[batch]["error"].startswith(expected)
 
 
-def test_a_batch_that_leaves_by_exit_failed_and_the_handler_goes_on(ended: Run) -> None:
-    job = ended("exits")
-    assert job.counts() == ("completed_with_failures", 2, 1, 0, 1)
-    assert "SystemExit: enough" in job.failed()[0]
+def test_prints_and_tracebacks_reach_the_logs_with_the_number_of_their_batch(ended: Run) -> None:
+    job = ended("failures")
+    lines = job.shell.logs("failures", job.id, "--container", "handler", "--worker", "0")
+    for batch in range(6):
+        assert lines.count(f"0/handler | [batch {batch}] a line of 2") == 1
+        assert lines.count(f"0/handler | [batch {batch}] an error") == 1
+    assert "0/handler | [batch 0] Traceback (most recent call last):" in lines
+    assert "0/handler | [batch 0] ValueError: no such colour" in lines
 
 
 def test_a_dead_letter_queue_gets_the_batch_after_max_receive_count_attempts(ended: Run) -> None:
     job = ended("dead-letters")
+    assert job.code == 1
     assert job.counts() == ("completed_with_failures", 2, 1, 0, 3)
-    assert job.attempts().count(ITEMS[:2]) == 3
-    assert len(job.attempts()) == 5
+    assert job.attempts() == sorted([[0, 1], [3], *[["ü\u2028", 2]] * 3], key=json.dumps)
+    reason = f"status 500: ValueError: no such colour (handler.py:{job.job.line_of(FAILS)})"
+    assert job.failed().startswith(f"batch 1: {reason} (3 attempts)\n")
     [delivery] = received(job.shell, "failed")
-    assert delivery.message.body == '[["a",1],{"bad":"ü\u2028"}]'
-    attributes = dict(delivery.message.attributes)
-    assert attributes["reason"] == f"status 500: ValueError: no such colour (handler.py:{job.job.line_of(RAISES)})"
-    assert (attributes["job_id"], attributes["api_name"], attributes["batch_index"], attributes["attempt"]) == (
-        job.id,
-        "dead-letters",
-        "0",
-        "3",
-    )
-    assert "(3 attempts)" in job.failed()[0]
+    assert delivery.message.body == '["ü\u2028",2]'
+    attributes = delivery.message.attributes
+    assert attributes["reason"] == reason
+    names = ("api_name", "job_id", "batch_index", "attempt")
+    assert [attributes[name] for name in names] == ["dead-letters", job.id, "1", "3"]
 
 
 def test_batches_that_succeed_at_the_second_attempt_make_a_success(ended: Run) -> None:
@@ -169,16 +193,6 @@ def received(shell: Terminal, name: str) -> list[Delivery]:
         queue.close()
 
 
-def test_prints_and_tracebacks_reach_the_logs_with_the_number_of_their_batch(ended: Run) -> None:
-    job = ended("prints")
-    lines = job.shell.logs("prints", job.id, "--container", "handler", "--worker", "0")
-    for batch in range(3):
-        assert lines.count(f"0/handler | [batch {batch}] a line of 2") == 1
-        assert lines.count(f"0/handler | [batch {batch}] an error") == 1
-    assert "0/handler | [batch 0] Traceback (most recent call last):" in lines
-    assert "0/handler | [batch 0] ValueError: no such colour" in lines
-
-
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
@@ -195,21 +209,6 @@ def test_a_handler_that_does_not_start_ends_the_job_and_says_why(ended: Run, nam
     assert job.counts() == ("worker_error", 0, 0, 3, 0)
     assert message.format(line=job.job.line_of(line)) in job.status["message"]
     assert job.status["message"].endswith("; 3 of 3 batches have no outcome")
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("dies", "the connection broke"),
-        ("killed", "the connection broke"),
-        ("hangs", "timed out after 1 s at handler.py:{line}"),
-    ],
-)
-def test_a_batch_that_takes_the_handler_down_fails_alone(ended: Run, name: str, reason: str) -> None:
-    job = ended(name)
-    assert job.counts() == ("completed_with_failures", 2, 1, 0, 1)
-    assert reason.format(line=job.job.line_of(BAD) + 1) in job.failed()[0]
-    assert len(job.attempts()) == 3
 
 
 @pytest.mark.parametrize(

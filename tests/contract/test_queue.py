@@ -141,9 +141,9 @@ def test_what_sqs_can_not_carry_is_refused_for_good_and_the_rest_is_sent(queue: 
 
 def test_a_held_message_is_hidden_until_its_time_is_over_and_then_comes_again_with_a_higher_count(queue: Queue) -> None:
     queue.send([message(1)])
-    first = receive_one(queue, visibility_s=2)
+    first = receive_one(queue, visibility_s=3)
     assert queue.receive(10, wait_s=0, visibility_s=60) == []
-    second = receive_one(queue, visibility_s=2)
+    second = receive_one(queue, visibility_s=3)
     third = receive_one(queue)
     assert [d.receive_count for d in (first, second, third)] == [1, 2, 3]
     assert len({d.receipt for d in (first, second, third)}) == 3
@@ -152,9 +152,9 @@ def test_a_held_message_is_hidden_until_its_time_is_over_and_then_comes_again_wi
 
 def test_extending_keeps_a_message_hidden(queue: Queue) -> None:
     queue.send([message(1)])
-    held = receive_one(queue, visibility_s=2)
+    held = receive_one(queue, visibility_s=3)
     queue.extend([held], 60)
-    time.sleep(2.5)
+    time.sleep(3.5)
     assert queue.receive(10, wait_s=0, visibility_s=60) == []
     assert queue.depth() == Depth(visible=0, in_flight=1)
 
@@ -168,12 +168,12 @@ def test_extending_by_nothing_gives_back_at_once(queue: Queue) -> None:
 
 def test_a_deleted_message_never_comes_again(queue: Queue) -> None:
     queue.send([message(1), message(2)])
-    held = receive_two(queue, visibility_s=2)
+    held = receive_two(queue, visibility_s=3)
     queue.delete([d for d in held if d.message.group == "1"])
     again = receive_one(queue)
     assert again.message.group == "2"
     queue.delete([again])
-    time.sleep(2.5)
+    time.sleep(3.5)
     assert queue.receive(10, wait_s=0, visibility_s=60) == []
     assert queue.depth() == Depth(0, 0)
 
