@@ -14,7 +14,7 @@ __all__ = ["memory"]
 
 FEW_LINES = 10_000
 MANY_LINES = 1_000_000
-BATCH_SIZE = 100
+BATCH_SIZE = 10  # so that 10,000 lines fill every buffer on the way too
 SAMPLE_S = 300
 MB = 1_000_000
 
