@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,11 @@ def submit(
 
     submission = load_submission(file, overrides=_overrides(workers, sets))
     client = Client(context.settings)
-    if dry_run:
-        show.dry_run(client, submission, as_json=context.as_json)
-        return
-    job = client.submit(submission, job_id=job_id)
+    with _errors_of_its_source_name(file, submission.source.key):
+        if dry_run:
+            show.dry_run(client, submission, as_json=context.as_json)
+            return
+        job = client.submit(submission, job_id=job_id)
     if watch:
         _watch_to_end(context, job, stop_on_interrupt=context.settings.engine == "local")
     elif context.as_json:
@@ -207,6 +209,19 @@ def _overrides(workers: int | None, sets: Iterable[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             overrides[key] = value
     return overrides
+
+
+@contextlib.contextmanager
+def _errors_of_its_source_name(file: Path, key: str) -> Iterator[None]:
+    """What is wrong with globs, paths and items is found where nobody knows the file; such an error's place begins with the key."""
+    from batchflow.spec.reader import shown_path
+
+    try:
+        yield
+    except InvalidInput as error:
+        if not error.where.startswith(key):
+            raise
+        raise InvalidInput(error.what, where=f"{shown_path(file)}: {error.where}", hint=error.hint, kind=error.kind) from error
 
 
 def _local_flag(context: Context) -> str:

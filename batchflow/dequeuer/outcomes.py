@@ -86,18 +86,20 @@ class Committer:
 
     def write_outcomes(self) -> None:
         """A thread: runs until `close`. Raises Unreachable when the store has been out of reach for too long."""
-        while group := self._gather():
-            outcomes = [settled.outcome for settled in group if settled.outcome is not None]
-            if outcomes:
-                self._retry(lambda outcomes=outcomes: self._write(outcomes))  # type: ignore[misc]
-                self._writes += 1
-                self._committed(outcomes)
+        try:
+            while group := self._gather():
+                outcomes = [settled.outcome for settled in group if settled.outcome is not None]
+                if outcomes:
+                    self._retry(lambda outcomes=outcomes: self._write(outcomes))  # type: ignore[misc]
+                    self._writes += 1
+                    self._committed(outcomes)
+                with self._changed:
+                    self._written.extend(settled.delivery for settled in group)
+                    self._changed.notify_all()
+        finally:
             with self._changed:
-                self._written.extend(settled.delivery for settled in group)
+                self._all_written = True
                 self._changed.notify_all()
-        with self._changed:
-            self._all_written = True
-            self._changed.notify_all()
 
     def delete_messages(self) -> None:
         """A thread, of which there may be several: runs until all is written and deleted. Raises Unreachable as above, of the queue."""

@@ -20,7 +20,6 @@ from batchflow.status.accounting import Accounting
 __all__ = ["FinalizeLeaves", "Leaving", "Receiver", "WorkerLeaves"]
 
 POLL_S: Final = 1.0
-EMPTY_POLLS: Final = 2
 _PAUSE_S: Final = 0.1
 
 
@@ -112,16 +111,19 @@ class Receiver:
             room = self._hand.room(POLL_S)
             if not room:
                 continue
-            idle = len(self._hand) == 0
-            # The first poll of an idle worker does not wait: it costs the tail nothing, and the second one waits.
-            deliveries = self._receive(room, POLL_S if empty_polls or not idle else 0.0)
-            empty_polls = empty_polls + 1 if idle and not deliveries else 0
+            # The last of the empty polls is a long one, begun with nothing in hand and all messages deleted: what slots sent again can
+            # be received then. The polls before it don't wait, they would only delay it.
+            last = empty_polls > 0 and len(self._hand) == 0 and self._committer.flush(POLL_S)
+            deliveries = self._receive(room, POLL_S if last else 0.0)
             if deliveries:
+                empty_polls = 0
                 self._accept(deliveries)
-            elif empty_polls and self._committer.flush(POLL_S) and empty_polls >= EMPTY_POLLS:
-                depth = self._retry(self._queue.depth)
-                if self._leaving.may_leave(depth, time.monotonic()):
-                    return
+                continue
+            empty_polls += 1
+            if not last:
+                self._hand.wait_until_empty(POLL_S)
+            elif self._leaving.may_leave(self._retry(self._queue.depth), time.monotonic()):
+                return
 
     def _receive(self, limit: int, wait_s: float) -> list[Delivery]:
         visibility_s = self._assignment.settings.visibility_s

@@ -48,13 +48,13 @@ def main() -> int:
         executor = Executor(settings.max_concurrency)
         service = Service(handler, executor, labels, project=settings.project, timeout_s=settings.batch_timeout_s)
         server = Server(settings.port, service)
-        _stop_at_once(server, executor)
+        _stop_at_once(server, executor)  # before it listens: from then on SIGTERM is no failure
+        server.start()
     except _Terminated:
         return _EXIT_TERMINATED
     except BaseException as error:
         _report(error, settings)
         return _EXIT_START_FAILED
-    server.start()
     executor.run()  # the main thread runs batches from now on, until SIGTERM; what is in hand then is finished
     server.wait_answered()
     return 0

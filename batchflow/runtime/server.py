@@ -26,19 +26,26 @@ _MAX_FIELDS = 100
 
 
 class Server(ThreadingMixIn, TCPServer):
-    """Listens once constructed; each connection has a thread."""
+    """Listens once started; each connection has a thread."""
 
     daemon_threads = True
     allow_reuse_address = True  # a restarted handler gets the port of the one before
     request_queue_size = 128
 
     def __init__(self, port: int, service: Service) -> None:
-        super().__init__((_HOST, port), _RequestHandler)
+        super().__init__((_HOST, port), _RequestHandler, bind_and_activate=False)
         self.service = service
         self._answering = 0
         self._changed = Condition()
 
     def start(self) -> None:
+        """Raises OSError if the port is taken; does nothing if the listener was closed before."""
+        try:
+            self.server_bind()
+            self.server_activate()
+        except OSError:
+            if not self.closed:
+                raise
         Thread(target=self._accept, name="http", daemon=True).start()
 
     def _accept(self) -> None:

@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from batchflow.errors import Internal, InvalidInput, NotFound
-from batchflow.queues.open import open_queues
-from batchflow.queues.protocol import Delivery, Depth, Queue, Queues
+from batchflow.errors import Internal
+from batchflow.queues.protocol import Delivery, Depth, Queue
 from batchflow.records import Message
-from batchflow.settings import Settings
 
 BACKENDS = ("sqlite", "elasticmq", "moto")
 SOON_S = 20.0  # bounds a hang; nothing should take so long
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def queues(backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Queues:
-    if backend == "sqlite":
-        return open_queues(Settings(queues=f"sqlite:{tmp_path}/queues"))
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", request.getfixturevalue(backend))
-    return open_queues(Settings(queues="sqs"))
-
-
-@pytest.fixture
-def name() -> str:
-    return f"contract_{uuid.uuid4().hex[:12]}.fifo"
-
-
-@pytest.fixture
-def queue(queues: Queues, name: str) -> Iterator[Queue]:
-    queue = queues.create(name, visibility_s=60, tags={"batchflow": "test"})
-    yield queue
-    queue.close()
-    queues.remove(queue.url)
 
 
 def but_not(reasons: dict[str, str]) -> pytest.MarkDecorator:
@@ -288,74 +258,3 @@ def test_threads_share_a_queue_and_each_message_is_delivered_once(queue: Queue) 
         for receiver in receivers:
             receiver.result(60)
     assert sorted(map(int, found)) == list(range(300))
-
-
-def test_creating_a_queue_again_finds_it_with_its_messages(queues: Queues, queue: Queue, name: str) -> None:
-    queue.send([message(1)])
-    for visibility_s in (60, 30):
-        again = queues.create(name, visibility_s=visibility_s, tags={})
-        assert again.url == queue.url
-    assert bodies(receive_all(again)) == ['["1"]']
-    again.close()
-
-
-def test_threads_that_create_a_queue_at_once_get_the_same_one(queues: Queues, name: str) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: queues.create(name, visibility_s=60, tags={}), range(8)))
-    assert len({queue.url for queue in made}) == 1
-    for number, queue in enumerate(made):
-        assert queue.send([message(number)]) == []
-    assert made[0].depth().visible == 8
-    for queue in made:
-        queue.close()
-    queues.remove(made[0].url)
-
-
-def test_a_queue_is_opened_by_its_url_name_and_arn(queues: Queues, queue: Queue, name: str, backend: str) -> None:
-    account = "000000000000" if backend == "elasticmq" else "123456789012"
-    queue.send([message(1), message(2), message(3)])
-    by_name = queues.find(name)
-    assert by_name is not None
-    for other in (by_name, queues.open(queue.url), queues.open_arn(f"arn:aws:sqs:us-east-1:{account}:{name}")):
-        assert other.url == queue.url
-        assert receive_one(other).receive_count == 1
-        other.close()
-
-
-def test_a_name_that_is_not_there_is_not_found(queues: Queues, name: str) -> None:
-    assert queues.find(name) is None
-
-
-@pytest.mark.parametrize("bad", ["plain", "a b.fifo", "../x.fifo", ".fifo", "x" * 76 + ".fifo"])
-def test_a_bad_name_is_refused(queues: Queues, bad: str) -> None:
-    for call in (lambda: queues.create(bad, visibility_s=60, tags={}), lambda: queues.find(bad)):
-        with pytest.raises(InvalidInput, match="is not the name of a FIFO queue"):
-            call()
-
-
-@pytest.mark.parametrize(
-    "bad", ["failed.fifo", "arn:aws:sqs:us-east-1:123456789012:../../x.fifo", "arn:aws:sqs:us-east-1:123456789012:plain"]
-)
-def test_a_bad_arn_is_refused(queues: Queues, bad: str) -> None:
-    with pytest.raises(InvalidInput):
-        queues.open_arn(bad)
-
-
-def test_a_removed_queue_is_not_found_by_those_that_use_it_nor_by_those_that_open_it(queues: Queues, name: str) -> None:
-    queue = queues.create(name, visibility_s=60, tags={})
-    queue.send([message(1)])
-    held = queue.receive(1, wait_s=1, visibility_s=60)
-    queues.remove(queue.url)
-    queues.remove(queue.url)
-    for user in (queue, queues.open(queue.url)):
-        for call in (
-            lambda user=user: user.send([message(2)]),
-            lambda user=user: user.receive(1, 0, 60),
-            lambda user=user: user.depth(),
-            lambda user=user: user.delete(held),
-            lambda user=user: user.extend(held, 60),
-        ):
-            with pytest.raises(NotFound):
-                call()
-        user.close()
-    assert queues.find(name) is None
