@@ -17,9 +17,9 @@ from bench.services import far, find_sqs, instant_handler, new_job, sqs_env
 __all__ = ["work"]
 
 FAR_MS = 10.0
-FAR_BATCHES = 2_000
+FAR_BATCHES = 1_500
 FAR_ONE_BATCHES = 80
-NEAR_BATCHES = 1_000
+NEAR_BATCHES = 600
 SQLITE_BATCHES = 4_000
 SAMPLE_S = 120
 

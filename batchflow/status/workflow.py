@@ -147,11 +147,21 @@ def _pod_problem(pod: Json) -> str:
     return ""
 
 
+def _restarts(container: Json) -> str:
+    """How often one of the user's own containers ended; a Handler's runtime itself tells the dequeuer why it did."""
+    if not container.get("restartCount") or container["name"] == contract.CONTAINER_HANDLER:
+        return ""
+    code = (container.get("lastState", {}).get("terminated") or {}).get("exitCode")
+    return f"container {container['name']} was restarted {container['restartCount']} times, after exit code {code}"
+
+
 def _reason(workflow: Json, pods: Sequence[Json], counters: Iterable[Counters]) -> str:
     """The best explanation of a failure: a dequeuer's own words, a pod's trouble, a node's message."""
     said = [c for c in counters if c.state == "failed" and c.error]
     if said:
-        return max(said, key=lambda c: c.updated).error
+        error = max(said, key=lambda c: c.updated).error
+        restarts = [text for pod in pods for container in _containers(pod) if (text := _restarts(container))]
+        return "; ".join([error, *restarts[:1]])
     for pod in pods:
         if text := _pod_problem(pod):
             return text

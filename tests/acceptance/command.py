@@ -36,7 +36,8 @@ class Result:
         return json.loads(self.out)
 
     def lines(self) -> list[str]:
-        return self.out.splitlines()
+        """Of stdout; str.splitlines would break them at further characters."""
+        return self.out.removesuffix("\n").split("\n") if self.out else []
 
 
 class Terminal:
@@ -202,7 +203,7 @@ class Job:
 
     def line_of(self, text: str) -> int:
         """The line of handler.py that holds `text`."""
-        return next(number for number, line in enumerate((PREAMBLE + self.methods).splitlines(), 1) if text in line)
+        return next(number for number, line in enumerate((PREAMBLE + self.methods).split("\n"), 1) if text in line)
 
     def open(self, gate: str) -> None:
         (self.notebook / gate).touch()

@@ -52,7 +52,9 @@ CASES = {
     "malformed job file": Case(("job.yaml:4:1: is not valid YAML: ",), job=HEAD + "item_list: {items: [1\n"),
     "malformed api file": Case(("cortex.yaml:2:8: is not valid YAML: ",), api="- name: good\n   kind: BatchAPI\n"),
     "unknown key": Case(("job.yaml:4: ", '"wokers" is not supported', 'did you mean "workers"?'), job=GOOD_JOB + "wokers: 2\n"),
-    "unknown key of the api": Case(("cortex.yaml:6: good (BatchAPI): handler: ", '"pth"', '"path"?'), api=GOOD_API + "    pth: handler.py\n"),
+    "unknown key of the api": Case(
+        ("cortex.yaml:6: good (BatchAPI): handler: ", '"pth"', '"path"?'), api=GOOD_API + "    pth: handler.py\n"
+    ),
     "unknown key inside": Case(
         ("job.yaml:3: item_list: ", '"batchsize"', '"batch_size"?'), job=HEAD + "item_list: {items: [1], batch_size: 1, batchsize: 2}\n"
     ),
@@ -60,7 +62,9 @@ CASES = {
         ("job.yaml:4: please specify either", "not more than one"), job=GOOD_JOB + "file_path_lister: {s3_paths: [data/], batch_size: 1}\n"
     ),
     "no source": Case(("job.yaml:1: specify exactly one of", "item_list, file_path_lister, or delimited_files"), job=HEAD),
-    "no workers": Case(("job.yaml:2: workers: must be greater than or equal to 1 (got 0)",), job=GOOD_JOB.replace("workers: 1", "workers: 0")),
+    "no workers": Case(
+        ("job.yaml:2: workers: must be greater than or equal to 1 (got 0)",), job=GOOD_JOB.replace("workers: 1", "workers: 0")
+    ),
     "no workers by flag": Case(("--workers: must be greater than or equal to 1 (got 0)",), arguments=("--workers", "0")),
     "a flag that sets nothing": Case(("--set: ", "config.KEY=VALUE", "for example"), arguments=("--set", "threshold=1")),
     "a job id that is none": Case(('"today" is not a job id', "16 hex digits"), arguments=("--job-id", "today")),
@@ -77,7 +81,9 @@ CASES = {
         files={"data/a.png": ""},
     ),
     "glob that lets nothing through": Case(
-        ("job.yaml: file_path_lister: no files match", "/data/"), job=lister("file_path_lister", includes=["**.jpg"]), files={"data/a.png": ""}
+        ("job.yaml: file_path_lister: no files match", "/data/"),
+        job=lister("file_path_lister", includes=["**.jpg"]),
+        files={"data/a.png": ""},
     ),
     "path that is not there": Case(("job.yaml: delimited_files: no files match", "/data/"), job=lister("delimited_files")),
     "no paths": Case(("job.yaml:3: delimited_files: s3_paths: must contain at least 1",), job=lister("delimited_files", s3_paths=[])),

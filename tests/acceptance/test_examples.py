@@ -28,7 +28,9 @@ def test_any_server_gets_every_line_of_every_file(shell: Terminal) -> None:
     done = shell.run("submit", EXAMPLES / "any-server" / "job.yaml", "--local", "--watch", "-o", "json")
     assert succeeded(done.json()["job_status"], batches=15)
     data = EXAMPLES / "any-server" / "data"
-    texts = [(data / f"sensor-{n}.jsonl").read_text() for n in (1, 2)] + [gzip.decompress((data / "sensor-3.jsonl.gz").read_bytes()).decode()]
+    texts = [(data / f"sensor-{n}.jsonl").read_text() for n in (1, 2)] + [
+        gzip.decompress((data / "sensor-3.jsonl.gz").read_bytes()).decode()
+    ]
     values = [json.loads(line)["value"] for text in texts for line in text.splitlines()]
     sums = re.findall(r"\| (\d+) items add up to ([-.\de]+)$", done.err, re.M)
     assert sum(int(count) for count, _ in sums) == len(values) == 360

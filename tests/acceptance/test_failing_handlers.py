@@ -123,7 +123,10 @@ def test_without_a_dead_letter_queue_one_attempt_is_final(ended: Run) -> None:
     assert job.code == 1
     assert job.counts() == ("completed_with_failures", 1, 5, 0, 5)
     assert job.status["message"] == "5 of 6 batches failed; list them with --failed"
-    assert job.attempts() == sorted((ITEMS[n : n + 2] for n in range(0, 12, 2)), key=json.dumps)
+    begun = [job.attempts().count(ITEMS[n : n + 2]) for n in range(0, 12, 2)]
+    assert (begun[0], begun[1], begun[4], begun[5]) == (1, 1, 1, 1)
+    # A batch that breaks a kept connection at once is posted once more: the handler may have closed it between two batches.
+    assert {begun[2], begun[3]} <= {1, 2}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def test_each_failed_batch_is_listed_with_its_items_and_its_own_reason(ended: Ru
 def test_prints_and_tracebacks_reach_the_logs_with_the_number_of_their_batch(ended: Run) -> None:
     job = ended("failures")
     lines = job.shell.logs("failures", job.id, "--container", "handler", "--worker", "0")
-    for batch in range(6):
+    for batch in (0, 1, 4, 5):
         assert lines.count(f"0/handler | [batch {batch}] a line of 2") == 1
         assert lines.count(f"0/handler | [batch {batch}] an error") == 1
     assert "0/handler | [batch 0] Traceback (most recent call last):" in lines
@@ -196,24 +199,41 @@ def received(shell: Terminal, name: str) -> list[Delivery]:
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("import", "raise RuntimeError", "the handler failed to start 3 times: handler.py:{line}: RuntimeError: no model here; see its log"),
+        (
+            "import",
+            "raise RuntimeError",
+            "the handler failed to start 3 times: handler.py:{line}: RuntimeError: no model here; see its log",
+        ),
         ("init", "raise KeyError", "the handler failed to start 3 times: handler.py:{line}: KeyError: 'threshold'; see its log"),
-        ("argument", "", r'handler.py: class Handler: invalid signature for method "handle_batch(self, payload, batch)": "batch" is not a '),
-        ("silent", "", "does the server listen on the port that CORTEX_PORT names?"),
-        ("no-command", "", "no-such-command"),
+        (
+            "argument",
+            "",
+            'invalid signature for method "handle_batch(self, payload, batch)": "batch" is not a supported argument; see its log',
+        ),
+        ("silent", "", "within 2 s; does the server listen on the port that CORTEX_PORT names? (start_timeout_s bounds the wait)"),
+        ("no-command", "", "; container server was restarted {restarts} times, after exit code 127"),
     ],
 )
 def test_a_handler_that_does_not_start_ends_the_job_and_says_why(ended: Run, name: str, line: str, message: str) -> None:
     job = ended(name)
     assert job.code == 1
     assert job.counts() == ("worker_error", 0, 0, 3, 0)
-    assert message.format(line=job.job.line_of(line)) in job.status["message"]
-    assert job.status["message"].endswith("; 3 of 3 batches have no outcome")
+    expected = re.escape(message.format(line=job.job.line_of(line), restarts="#")).replace(r"\#", r"\d+")
+    assert re.fullmatch(f".*{expected}; 3 of 3 batches have no outcome", job.status["message"]), job.status["message"]
+
+
+def test_a_command_that_is_not_there_is_named_in_the_logs(ended: Run) -> None:
+    job = ended("no-command")
+    text = "0/server | batchflow: can't start no-such-command: No such file or directory"
+    assert text in job.shell.logs("no-command", job.id)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("hook", r"status 500: OSError: disk full \(handler.py:{line}\)"), ("hook-hangs", r"status 504: timed out after 1 s at handler.py:{line}")],
+    [
+        ("hook", r"status 500: OSError: disk full \(handler.py:{line}\)"),
+        ("hook-hangs", r"status 504: timed out after 1 s at handler.py:{line}"),
+    ],
 )
 def test_a_hook_that_fails_is_a_worker_error_with_every_batch_handled(ended: Run, name: str, reason: str) -> None:
     job = ended(name)

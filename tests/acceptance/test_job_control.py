@@ -67,7 +67,7 @@ def test_stop_lets_the_batch_in_hand_finish_and_begins_no_other(stopped: Stopped
     assert stopped.begun_while_in_hand == [["first"], ["wait"]]
     assert stopped.notes_before_resume[-1] == ["ended", ["wait"]]
     assert counts(stopped.status) == ("stopped", 4, 2, 0, 2)
-    assert stopped.status["message"] == "stopped; 2 of 4 batches have no outcome"
+    assert stopped.status["message"] == "2 of 4 batches have no outcome"
     assert "end_time" in stopped.status
 
 
@@ -133,7 +133,7 @@ def test_stop_ends_a_job_that_is_still_enqueuing(shell: Terminal) -> None:
     shell.run("stop", job.api, job_id)
     status = shell.ended(job.api, job_id)
     assert (status["status"], status["batches_without_outcome"]) == ("stopped", None)
-    assert status["message"] == "stopped; enqueuing had not ended"
+    assert status["message"] == "enqueuing had not ended"
     shell.wait_until_alone()
     assert list((shell.store / "queues").glob("cx_*")) == []
     assert job.notes() == []

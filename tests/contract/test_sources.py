@@ -6,11 +6,9 @@ import bz2
 import gzip
 import io
 import os
-import socket
-import threading
 import uuid
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from batchflow.errors import InvalidInput, Unreachable
 from batchflow.settings import Settings
 from batchflow.store.open import open_sources
 from batchflow.store.protocol import Sources
+from tests.contract.cutting_proxy import CuttingProxy
 
 NAMES = ["a-b", "a.txt", "a/.hidden", "a/b", "a/c/d e", "a0", "img/1.png", "img/1.png.bak", "img_2.png", "é", "日"]
 LOCAL = Settings(sources=("file",))
@@ -162,47 +161,6 @@ def test_a_file_that_changes_while_it_is_read_is_refused(place: Place, suffix: s
             stream.seek(0)
             while stream.read(100_000):
                 pass
-
-
-class CuttingProxy:
-    """Forwards connections to a server; the first to carry `limit_bytes` of an answer is cut there, after `on_cut()`."""
-
-    def __init__(self, server: str, limit_bytes: int, on_cut: Callable[[], Any]) -> None:
-        self._server = server
-        self._limit_bytes = limit_bytes
-        self._on_cut = on_cut
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.cuts = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        host, _, port = self._server.removeprefix("http://").partition(":")
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection((host, int(port)))
-            threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
-            threading.Thread(target=self._pump, args=(server, client, self._limit_bytes), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, limit_bytes: int | None) -> None:
-        carried = 0
-        with source, target, suppress(OSError):
-            while data := source.recv(65536):
-                carried += len(data)
-                if limit_bytes is not None and carried > limit_bytes and self.cuts == 0:
-                    self.cuts += 1
-                    self._on_cut()
-                    break
-                target.sendall(data)
-            for end in (source, target):
-                end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize("changed", [False, True], ids=["unchanged", "changed"])
