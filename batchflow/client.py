@@ -216,7 +216,7 @@ class Job:
         self._client.engine.stop(self.workflow)
 
     def resume(self) -> None:
-        """Start the job's next run, for the batches without an outcome; raises InvalidInput if it runs, or has every outcome."""
+        """Start the job's next run, for what has no outcome, batches or hook; raises InvalidInput if it runs, or there is nothing."""
         status = self.status()
         if not status.ended:
             raise InvalidInput(f"job {self.id} of {self.api} is {status.status}", hint="stop it, or wait for its end")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -116,7 +116,7 @@ class _Record:
     __slots__ = ()
 
     def dump(self) -> bytes:
-        return orjson.dumps(asdict(self))  # type: ignore[call-overload]
+        return orjson.dumps(self)
 
     @classmethod
     def load(cls, data: bytes) -> Self:

@@ -73,7 +73,7 @@ def row(figure: Figure) -> tuple[str, ...]:
     low, high = min(figure.values), max(figure.values)
     met = "" if figure.reach is None else "missed" if figure.missed else "met"
     reach = "" if figure.reach is None else str(figure.reach)
-    return figure.what, f"{figure.median:.3g} {figure.unit}", f"{low:.3g}–{high:.3g}", reach, met, figure.sides
+    return figure.what, f"{figure.median:.4g} {figure.unit}", f"{low:.4g}–{high:.4g}", reach, met, figure.sides
 
 
 def print_table(rows: list[tuple[str, ...]]) -> None:

@@ -59,10 +59,6 @@ def sqs_env(address: str) -> dict[str, str]:
     }
 
 
-def sqlite_env(folder: Path) -> dict[str, str]:
-    return {"BATCHFLOW_QUEUES": f"sqlite:{folder / 'queues'}"}
-
-
 @contextmanager
 def far(address: str, delay_ms: float) -> Iterator[str]:
     """The same server behind the proxy: its HOST:PORT."""
@@ -156,6 +152,17 @@ def new_job(plan: Plan, sqs: str | None) -> Iterator[Job]:
     """A job in a fresh store, a directory; queues are at `sqs`, or SQLite files beside the store if that is None."""
     with plan.sample_folder() as folder:
         env = {"BATCHFLOW_STORE": str(folder / "store"), "BATCHFLOW_SOURCES": "file"}
-        env |= sqs_env(sqs) if sqs else sqlite_env(folder)
-        os.environ.update(env)  # this process makes queues too, and never through the proxy
-        yield Job(JobRef(API, new_job_id(time.time_ns())), folder, Settings.from_env(), env)
+        env |= sqs_env(sqs) if sqs else {"BATCHFLOW_QUEUES": f"sqlite:{folder / 'queues'}"}
+        with _environment(env):  # this process makes, fills and checks queues too, and never through the proxy
+            yield Job(JobRef(API, new_job_id(time.time_ns())), folder, Settings.from_env(), env)
+
+
+@contextmanager
+def _environment(env: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

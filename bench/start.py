@@ -64,7 +64,7 @@ def _local_run_s(plan: Plan) -> float:
         (folder / "cortex.yaml").write_text(json.dumps([api]))
         items = {"items": [0] * LOCAL_BATCHES, "batch_size": 1}
         (folder / "job.yaml").write_text(json.dumps({"api": {"file": "cortex.yaml", "name": "empty"}, "workers": 2, "item_list": items}))
-        env = {"BATCHFLOW_STORE": str(folder / "store"), "BATCHFLOW_QUEUES": "", "BATCHFLOW_SOURCES": ""}
+        env = {"BATCHFLOW_STORE": str(folder / "store")}
         ended = run(batchflow("submit", "job.yaml", "--local", "--watch"), env=env, cwd=folder, timeout_s=LOCAL_S, reports=False)
         return ended.at - ended.began
 

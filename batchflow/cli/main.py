@@ -91,6 +91,8 @@ def get(context: Context, api: str | None, job_id: str | None, watch: bool, fail
     from batchflow.cli import show
     from batchflow.client import Client
 
+    if job_id is None and (watch or failed):
+        raise InvalidInput("needs a job", where="--watch" if watch else "--failed", hint="say batchflow get API JOB, and the flag")
     client = Client(context.settings)
     if api is None:
         show.apis(client, as_json=context.as_json)

@@ -84,7 +84,7 @@ def decode(delivery: Delivery, job: JobRef, total: int) -> Batch | Undecodable:
     body = delivery.message.body
     if not (body.startswith("[") and body.endswith("]")):
         return Undecodable(delivery, index, "its body is not a JSON array")
-    return Batch(delivery, index, attempt, attributes.get("batch_id") or batch_id(job.job_id, index))
+    return Batch(delivery, index, attempt, batch_id(job.job_id, index))
 
 
 def _natural(text: str | None) -> int | None:

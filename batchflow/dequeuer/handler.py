@@ -52,7 +52,7 @@ class HandlerClient:
     """
 
     def __init__(self, port: int, timeout_s: float, stopping_status: int | None = None) -> None:
-        self._connection = http.client.HTTPConnection(HOST, port)
+        self._address = (HOST, port)
         self._timeout_s = timeout_s
         self._stopping_status = stopping_status
         self._socket: socket.socket | None = None
@@ -60,12 +60,15 @@ class HandlerClient:
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send one request and wait for the whole answer, at most `timeout_s` in all."""
+        lines = [f"POST {path} HTTP/1.1", f"Host: {HOST}:{self._address[1]}", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body  # in one packet, if it fits
         reused = self._usable()
-        answer, begun = self._post(path, headers, body)
+        answer, begun = self._exchange(request)
         if reused and not begun and answer.result is Result.BROKEN and answer.seconds < STALE_S:
             # The server closed the kept connection just when we used it. Delivery is at least once, so it may get the batch again;
             # if it is the batch that kills the server, this time it counts.
-            answer, _ = self._post(path, headers, body)
+            answer, _ = self._exchange(request)
         return answer
 
     def abort(self) -> None:
@@ -75,12 +78,13 @@ class HandlerClient:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._connection.close()
+        if self._socket is not None:
+            self._socket.close()
         self._socket = None
 
     def _usable(self) -> bool:
         """Whether the kept connection may be used again; closes it if not. Readable between requests means closed by the server."""
-        kept = self._connection.sock
+        kept = self._socket
         if kept is None:
             return False
         if time.monotonic() - self._last_used < MAX_IDLE_S and not select.select([kept], [], [], 0)[0]:
@@ -88,58 +92,60 @@ class HandlerClient:
         self.close()
         return False
 
-    def _post(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Answer, bool]:
+    def _exchange(self, request: bytes) -> tuple[Answer, bool]:
         """The answer, and whether any of it had come before the connection broke."""
         started = time.monotonic()
         deadline = started + self._timeout_s
-        begun = False
+        begun = keep = False
         try:
-            self._send(path, headers, body, deadline)
-            response = self._connection.getresponse()
-            begun = True
-            result, reason = self._read(response, deadline)
+            connection = self._send(request, deadline)
+            response = http.client.HTTPResponse(connection, method="POST")
+            with response:
+                response.begin()
+                begun = True
+                result, reason = self._read(response, connection, deadline)
+                keep = not response.will_close
         except ConnectionRefusedError as error:
             result, reason = Result.REFUSED, str(error)
         except TimeoutError:
             result, reason = Result.TIMED_OUT, f"no answer within {self._timeout_s:g} s"
         except (OSError, http.client.HTTPException) as error:
             result, reason = Result.BROKEN, f"the connection broke: {error or type(error).__name__}"
-        if begun and result is not Result.BROKEN and result is not Result.TIMED_OUT:
-            self._last_used = time.monotonic()
+        ended = time.monotonic()
+        if keep:
+            self._last_used = ended
         else:
             self.close()
-        return Answer(result, reason, time.monotonic() - started), begun
+        return Answer(result, reason, ended - started), begun
 
-    def _send(self, path: str, headers: Mapping[str, str], body: bytes, deadline: float) -> None:
-        connection = self._connection
-        if connection.sock is None:
-            connection.timeout = _left_s(deadline)
-            connection.connect()
-            self._socket = connection.sock
-        connection.sock.settimeout(_left_s(deadline))
+    def _send(self, request: bytes, deadline: float) -> socket.socket:
+        connection = self._socket
+        if connection is None:
+            connection = self._socket = socket.create_connection(self._address, _left_s(deadline))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(_left_s(deadline))
         # A server that answers early (413, say) and closes breaks our sending, but its answer is there to be read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request("POST", path, body, dict(headers))
+            connection.sendall(request)
+        return connection
 
-    def _read(self, response: http.client.HTTPResponse, deadline: float) -> tuple[Result, str]:
+    def _read(self, response: http.client.HTTPResponse, connection: socket.socket, deadline: float) -> tuple[Result, str]:
         """Read the answer to its end; the reason is its status and the first line of its body."""
         head = b""
-        with response:
-            while chunk := self._chunk(response, deadline):
-                head += chunk[: MAX_REASON_BYTES - len(head)]
-            if response.length:  # read1 does not say so
-                raise http.client.IncompleteRead(b"", response.length)
+        while response.length != 0:  # None: not said, as in chunks
+            connection.settimeout(_left_s(deadline))
+            chunk = response.read1(_CHUNK_BYTES)
+            if not chunk:
+                break
+            head += chunk[: MAX_REASON_BYTES - len(head)]
+        if response.length:  # read1 does not say so
+            raise http.client.IncompleteRead(b"", response.length)
         if response.status == 200:
             return Result.OK, ""
         if response.status == self._stopping_status:
             return Result.REFUSED, "the handler is stopping"
         first = head.decode(errors="replace").strip().partition("\n")[0].strip()
         return Result.FAILED, f"status {response.status}" + (f": {first}" if first else "")
-
-    def _chunk(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
-        if self._socket is not None:
-            self._socket.settimeout(_left_s(deadline))
-        return response.read1(_CHUNK_BYTES)
 
 
 def _left_s(deadline: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Condition
+from threading import Condition, Lock
 from typing import Final
 
 from batchflow.dequeuer.attempts import Batch
@@ -40,7 +40,10 @@ class Hand:
     def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots = slots
         self._clock = clock
-        self._changed = Condition()
+        # One lock, two reasons to wait: a finished batch need not wake the receiver each time.
+        self._lock = Lock()
+        self._for_slots = Condition(self._lock)
+        self._for_receiver = Condition(self._lock)
         self._waiting: deque[Batch] = deque()
         self._suspects: deque[Batch] = deque()
         self._running: dict[str, tuple[Batch, float]] = {}  # by receipt, with the start
@@ -49,13 +52,13 @@ class Hand:
         self._seconds: float | None = None
 
     def __len__(self) -> int:
-        with self._changed:
+        with self._lock:
             return self._count()
 
     def room(self, timeout_s: float) -> int:
         """How many to receive now; waits for up to `timeout_s` until there is room, then returns 0."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._room(), timeout_s)
+        with self._lock:
+            self._for_receiver.wait_for(lambda: self._closed or self._room(), timeout_s)
             return self._room()
 
     def _room(self) -> int:
@@ -67,38 +70,41 @@ class Hand:
 
     def put(self, batches: Sequence[Batch]) -> bool:
         """Add what was received; False if the hand is closed, and then they are not in it."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return False
             for batch in batches:
                 (self._suspects if batch.suspect else self._waiting).append(batch)
-            self._changed.notify_all()
+            self._for_slots.notify_all()
             return True
 
     def take(self) -> Batch | None:
         """The next batch for a slot, which must `finish` it; waits for one. None: the hand is closed."""
-        with self._changed:
+        with self._lock:
             while not self._closed:
                 if self._waiting and not self._alone:
                     return self._start(self._waiting.popleft())
                 if self._suspects and not self._running:
                     self._alone = True
                     return self._start(self._suspects.popleft())
-                self._changed.wait()
+                self._for_slots.wait()
             return None
 
     def finish(self, batch: Batch, seconds: float | None) -> None:
         """A slot is through with its batch, which took `seconds` (None: that says nothing about the speed)."""
-        with self._changed:
+        with self._lock:
             self._running.pop(batch.delivery.receipt, None)
             self._alone = False
             if seconds is not None:
                 self._seconds = seconds if self._seconds is None else self._seconds + _NEWEST * (seconds - self._seconds)
-            self._changed.notify_all()
+            if self._room() or not self._count():
+                self._for_receiver.notify_all()
+            if self._suspects or self._waiting:
+                self._for_slots.notify_all()
 
     def surplus(self) -> list[Batch]:
         """Takes out what waits behind a batch that lasts longer than was to be expected: other workers may be idle."""
-        with self._changed:
+        with self._lock:
             if self._oldest_s() <= HOLD_S:
                 return []
             taken = [*self._waiting, *self._suspects][max(0, self._slots - len(self._running)) :]
@@ -108,18 +114,19 @@ class Hand:
 
     def close(self) -> list[Batch]:
         """Nothing is taken any more; returns what no slot has begun."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             left = [*self._waiting, *self._suspects]
             self._waiting.clear()
             self._suspects.clear()
-            self._changed.notify_all()
+            self._for_slots.notify_all()
+            self._for_receiver.notify_all()
             return left
 
     def wait_until_empty(self, timeout_s: float) -> bool:
         """False: some are still in the handler."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._count() == 0, timeout_s)
+        with self._lock:
+            return self._for_receiver.wait_for(lambda: self._count() == 0, timeout_s)
 
     def _count(self) -> int:
         return len(self._waiting) + len(self._suspects) + len(self._running)

@@ -57,6 +57,7 @@ class Terminal:
         return self.wait(process, code=code)
 
     def start(self, *arguments: str | Path, **environ: str) -> subprocess.Popen[str]:
+        """Start a command and don't wait for it; it heads a process group, as in a shell."""
         return subprocess.Popen(
             [sys.executable, "-m", "batchflow", *map(str, arguments)],
             cwd=self.folder,
@@ -65,6 +66,7 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def wait(self, process: subprocess.Popen[str], *, code: int | None = 0) -> Result:

@@ -204,6 +204,12 @@ def test_what_is_not_there_exits_3(shared_shell: Terminal, seen: Seen, arguments
     assert re.fullmatch(rf"batchflow: (.*: )?{text}\n", refused.err), refused.err
 
 
+@pytest.mark.parametrize("flag", ["--watch", "--failed"])
+def test_a_flag_that_needs_a_job_says_so(shared_shell: Terminal, flag: str) -> None:
+    refused = shared_shell.run("get", "seen", flag, code=2)
+    assert (refused.out, refused.err) == ("", f"batchflow: {flag}: needs a job; say batchflow get API JOB, and the flag\n")
+
+
 def test_two_jobs_at_once_in_one_store_keep_to_themselves(shell: Terminal) -> None:
     one = Job(shell.folder, "one", items=range(20), workers=2)
     other = Job(shell.folder, "other", items=range(100, 107), workers=2)

@@ -1,4 +1,4 @@
-"""Handlers that fail, one job each: what the job's status, `get --failed`, `logs` and the dead letter queue say, and that it ends by itself."""
+"""Handlers that fail: what the status, `get --failed`, `logs` and the dead letter queue say, and that each job ends by itself."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Case:
 
 HOOK = "    def handle(self, payload): pass\n    def on_job_complete(self):\n        {}\n"
 CASES = {
-    "failures": Case(FAILURES, {"items": ITEMS, "batch_size": 2, "batchflow": {"batch_timeout_s": 1}}),
+    "failures": Case(FAILURES, {"items": ITEMS, "batch_size": 2, "batchflow": {"batch_timeout_s": 2}}),
     "dead-letters": Case(
         f"    def handle(self, payload):\n        if payload == ['ü\u2028', 2]:\n            {FAILS}\n",
         {"items": [0, 1, "ü\u2028", 2, 3], "batch_size": 2, "sqs_dead_letter_queue": dead_letters("failed", 3)},
@@ -68,7 +68,7 @@ CASES = {
     "init": Case("    def __init__(self, config):\n        raise KeyError('threshold')\n"),
     "argument": Case("    def handle_batch(self, payload, batch): pass\n"),
     "silent": Case(settings={"entry": pod("sleep", "600"), "batchflow": {"start_timeout_s": 2}}),
-    "no-command": Case(settings={"entry": pod("no-such-command"), "batchflow": {"start_timeout_s": 2}}),
+    "no-command": Case(settings={"entry": pod("no-such-command"), "batchflow": {"start_timeout_s": 3}}),
     "hook": Case(HOOK.format("raise OSError('disk full')")),
     "hook-hangs": Case(HOOK.format("time.sleep(600)"), {"batchflow": {"batch_timeout_s": 1}}),
 }
@@ -136,7 +136,7 @@ def test_without_a_dead_letter_queue_one_attempt_is_final(ended: Run) -> None:
         (1, "status 500: SystemExit: enough (handler.py:{line})"),
         (2, "the connection broke"),
         (3, "the connection broke"),
-        (4, "status 504: timed out after 1 s at handler.py:{line}"),
+        (4, "status 504: timed out after 2 s at handler.py:{line}"),
     ],
 )
 def test_each_failed_batch_is_listed_with_its_items_and_its_own_reason(ended: Run, batch: int, reason: str) -> None:

@@ -123,6 +123,29 @@ def test_a_handler_that_hangs_and_ignores_sigterm_is_killed_after_the_grace_peri
         assert job.notes() == [["began", [1]]]
 
 
+def test_a_hook_that_was_cut_off_runs_when_the_job_is_resumed(tmp_path: Path) -> None:
+    hook = """\
+    def handle(self, payload): pass
+    def on_job_complete(self):
+        self.note("hook", [])
+        self.gate("gate")
+"""
+    with terminal(tmp_path, BATCHFLOW_GRACE_S="1") as shell:
+        job = Job(tmp_path, "hook", hook)
+        job_id = shell.submit(job.file)
+        job.wait_for("hook", [])
+        assert shell.run("stop", job.api, job_id, "-o", "json").json() == {"message": f"stopped job {job_id}"}
+        status = shell.ended(job.api, job_id)
+        assert counts(status) == ("stopped", 3, 3, 0, 0)
+        assert status["message"] == "every batch was handled, but on-job-complete has not answered"
+        job.open("gate")
+        resumed = shell.run("resume", job.api, job_id, "-o", "json").json()
+        assert resumed == {"message": f"resumed job {job_id}", "workflow": f"hook-{job_id}-r2"}
+        assert counts(shell.ended(job.api, job_id)) == ("succeeded", 3, 3, 0, 0)
+        assert job.noted("began") == [[1], [2], [3]]
+        assert job.noted("hook") == [[], []]
+
+
 def test_stop_ends_a_job_that_is_still_enqueuing(shell: Terminal) -> None:
     lines = shell.folder / "lines.jsonl"
     lines.write_text("".join(f"{n}\n" for n in range(1_000_000)))
@@ -147,7 +170,7 @@ def interrupted(shared_shell: Terminal) -> Iterator[tuple[Job, str, Result, Json
     watching = shell.start("submit", job.file, "--local", "--watch")
     job.wait_for("began", ["wait"])
     [job_id] = [entry["latest_job_id"] for entry in shell.run("get", "-o", "json").json() if entry["api_name"] == job.api]
-    watching.send_signal(signal.SIGINT)
+    os.killpg(watching.pid, signal.SIGINT)  # as a terminal does, to the whole group
     until(lambda: is_leaving(shell, job, job_id), "the worker to see the stop")
     job.open("gate")
     result = shell.wait(watching, code=None)

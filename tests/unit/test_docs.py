@@ -1,0 +1,200 @@
+"""The documents say what there is: links lead somewhere; every field, setting, status key, command and flag is in its page."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from batchflow.cli.main import cli
+from batchflow.errors import InvalidInput
+from batchflow.spec.api import parse_api
+from batchflow.spec.jobfile import load_submission
+from batchflow.spec.model import MAX_BATCH_BYTES
+from batchflow.spec.project import MAX_PROJECT_BYTES
+from batchflow.status.model import DISPLAY, BatchMetrics, JobStatus, WorkerCounts
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+UNKNOWN = "zzzzzz"
+KNOWN_KEYS = "known keys: "
+COMMON_FLAGS = ("--namespace", "--output", "--local", "--help")
+
+PROBE = {"http_get": {"port": 80}}
+API = {"name": "a", "kind": "BatchAPI", "networking": {"endpoint": "a"}}
+HANDLER = {"type": "python", "path": "a.py", "dependencies": {"pip": "a.txt"}}
+MODELS = {"paths": [{"name": "a", "path": "b"}]}
+CONTAINER = {
+    **{"name": "a", "image": "b", "command": ["c"], "compute": {"cpu": 1}, "readiness_probe": PROBE},
+    "liveness_probe": {"exec": {"command": ["d"]}},
+}
+TOLERATION = {"key": "a", "operator": "Exists"}
+# Each shows maps that an api may hold, so that an unknown key in them is answered with the known ones.
+APIS: list[dict[str, Any]] = [
+    {**API, "handler": HANDLER, "compute": {"cpu": 1}, "batchflow": {"tolerations": [TOLERATION]}},
+    {**API, "predictor": {"type": "tensorflow", "path": "a.py", "models": MODELS}},
+    {**API, "pod": {"containers": [CONTAINER]}},
+    {**API, "pod": {"containers": [{**CONTAINER, "readiness_probe": {"tcp_socket": {"port": 80}}}]}},
+]
+JOB = {"api": "a", "workers": 1, "sqs_dead_letter_queue": {"arn": "a", "max_receive_count": 1}}
+JOBS: list[dict[str, Any]] = [
+    {**JOB, "item_list": {"items": [1], "batch_size": 1}},
+    {**JOB, "file_path_lister": {"s3_paths": ["a"], "batch_size": 1}},
+    {**JOB, "delimited_files": {"s3_paths": ["a"], "batch_size": 1}},
+]
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def code_words(text: str) -> set[str]:
+    """The words in code spans and code blocks."""
+    spans = re.findall(r"```.*?```|`[^`\n]+`|^ {4,}\S.*$", text, re.S | re.M)
+    return {word for span in spans for word in re.findall(r"\w+", span)}
+
+
+def table_words(text: str) -> set[str]:
+    """Those in a table's rows: an example or a remark does not document a field."""
+    return code_words("\n".join(re.findall(r"^\|.*$", text, re.M)))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)
+
+
+def prose(text: str) -> str:
+    """Without code, where brackets are no links and # is no heading."""
+    return re.sub(r"`[^`\n]+`", "`code`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
+
+
+def anchors(path: Path) -> set[str]:
+    """GitHub's: lower case, punctuation dropped, spaces to dashes."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(source: Path) -> list[str]:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(source.read_text(encoding="utf-8"))):
+        file, _, anchor = link.partition("#")
+        target = (source.parent / file).resolve() if file else source
+        if re.match(r"https?://", link):
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+def with_unknown_keys(value: Any, whole: Any = None, keys: tuple[Any, ...] = ()) -> Iterator[Any]:
+    """Copies of the document, each with an unknown key in another one of its maps."""
+    whole = value if whole is None else whole
+    if isinstance(value, dict):
+        copy = deepcopy(whole)
+        inner = copy
+        for key in keys:
+            inner = inner[key]
+        inner[UNKNOWN] = 1
+        yield copy
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from with_unknown_keys(inner, whole, (*keys, key))
+
+
+def known_keys(error: InvalidInput) -> list[str]:
+    assert UNKNOWN in error.what and error.hint.startswith(KNOWN_KEYS), error
+    return error.hint.removeprefix(KNOWN_KEYS).split(", ")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    assert broken_links(path) == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# What's `in` it\n```\n# no heading\n```\n")
+    source = tmp_path / "page.md"
+    source.write_text("[a](other.md#whats-in-it) [b](gone.md) [c](other.md#no-heading) [d](#nothing) `[e](code.md)` [f](https://x.y/z)")
+    assert broken_links(source) == ["gone.md", "other.md#no-heading", "#nothing"]
+
+
+@pytest.mark.parametrize("api", APIS, ids=lambda api: [*api][-1])
+def test_every_field_of_an_api_is_documented(api: dict[str, Any]) -> None:
+    parse_api(api, where="")
+    fields = set()
+    for document in with_unknown_keys(api):
+        with pytest.raises(InvalidInput) as caught:
+            parse_api(document, where="")
+        fields.update(known_keys(caught.value))
+    assert fields - table_words(page("cortex-yaml.md")) == set()
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: [*job][-1])
+def test_every_field_of_a_job_is_documented(job: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    fields = set()
+    for document in with_unknown_keys(job):
+        file.write_text(yaml.safe_dump(document))
+        with pytest.raises(InvalidInput) as caught:
+            load_submission(file, overrides={})
+        fields.update(known_keys(caught.value))
+    assert fields - table_words(page("job-yaml.md")) == set()
+
+
+def test_the_apis_that_are_printed_can_be_read() -> None:
+    apis = [parse_api(entry, where="") for block in blocks(page("cortex-yaml.md"), "yaml") for entry in yaml.safe_load(block)]
+    assert len(apis) >= 3
+
+
+def test_the_job_that_is_printed_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "cortex.yaml").write_text(blocks(page("cortex-yaml.md"), "yaml")[0])
+    [block] = blocks(page("job-yaml.md"), "yaml")
+    (tmp_path / "job.yaml").write_text(block)
+    assert load_submission(tmp_path / "job.yaml", overrides={}).api == "digits"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_python_that_is_printed_is_python(path: Path) -> None:
+    for block in blocks(path.read_text(encoding="utf-8"), "python"):
+        ast.parse(block)
+
+
+def test_every_setting_is_documented() -> None:
+    names = set(re.findall(r"\bBATCHFLOW_[A-Z_]*[A-Z]\b", (ROOT / "batchflow" / "settings.py").read_text(encoding="utf-8")))
+    assert len(names) > 5
+    assert names - set(re.findall(r"^\| `(\w+)` \|", page("command-line.md"), re.M)) == set()
+
+
+def test_every_key_and_code_of_a_status_is_documented() -> None:
+    metrics = BatchMetrics(1, 1, 1.0)
+    full = JobStatus("a", "b", "c", 1, "succeeded", "d", batch_metrics=metrics, worker_counts=WorkerCounts(), end_time="e")
+    document = full.to_dict()
+    keys = {*document, *(key for value in document.values() if isinstance(value, dict) for key in value), *DISPLAY}
+    assert keys - code_words(page("status.md")) == set()
+
+
+COMMANDS = {name: command for name, command in cli.commands.items() if not command.hidden}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_flag_is_documented(name: str) -> None:
+    text = page("command-line.md")
+    section = re.search(rf"^### batchflow {name}$(.*?)^##", text, re.S | re.M)
+    assert section, f"no section on {name}"
+    options = [param.opts[-1] for param in COMMANDS[name].params if isinstance(param, click.Option)]
+    missing = [flag for flag in options if f"`{flag}`" not in (text if flag in COMMON_FLAGS else section[1])]
+    assert missing == []
+
+
+def test_sizes_are_documented_as_the_code_has_them() -> None:
+    assert f"{MAX_BATCH_BYTES - 1:,} bytes" in page("limits.md")
+    assert f"{MAX_PROJECT_BYTES:,} bytes" in page("limits.md")
