@@ -56,7 +56,7 @@ def submit(
             return
         job = client.submit(submission, job_id=job_id)
     if watch:
-        _watch_to_end(context, job, stop_on_interrupt=context.settings.engine == "local")
+        _watch_to_end(context, job, submitted_here=True)
     elif context.as_json:
         print_json(show.response(job, job.status()))
     else:
@@ -101,7 +101,7 @@ def get(context: Context, api: str | None, job_id: str | None, watch: bool, fail
     elif failed:
         show.failures(client.get(api, job_id), as_json=context.as_json)
     elif watch:
-        _watch_to_end(context, client.get(api, job_id), stop_on_interrupt=False)
+        _watch_to_end(context, client.get(api, job_id), submitted_here=False)
     else:
         job = client.get(api, job_id)
         show.job(job, job.status(), as_json=context.as_json)
@@ -110,12 +110,12 @@ def get(context: Context, api: str | None, job_id: str | None, watch: bool, fail
 @cli.command()
 @click.argument("api")
 @click.argument("job_id", metavar="JOB")
-@click.option("--worker", help="Only this pod's.")
+@click.option("--worker", help="Only this worker's: its number, a step's name, or a pod's.")
 @click.option("--container", help="Only this container's (main is the dequeuer).")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
 @common
 def logs(context: Context, api: str, job_id: str, worker: str | None, container: str | None, follow: bool) -> None:
-    """Print the logs of JOB's containers, a line each: pod/container | text."""
+    """Print the logs of JOB's containers, a line each: worker/container | text."""
     from batchflow.cli import show
     from batchflow.client import Client
 
@@ -155,7 +155,7 @@ def resume(context: Context, api: str, job_id: str, watch: bool) -> None:
     job = Client(context.settings).get(api, job_id)
     job.resume()
     if watch:
-        _watch_to_end(context, job, stop_on_interrupt=context.settings.engine == "local")
+        _watch_to_end(context, job, submitted_here=True)
     elif context.as_json:
         print_json({"message": f"resumed job {job_id}", "workflow": job.workflow})
     else:
@@ -187,19 +187,21 @@ def step(name: str) -> None:
     sys.exit(run_step(name))
 
 
-def _watch_to_end(context: Context, job: Any, *, stop_on_interrupt: bool) -> None:
+def _watch_to_end(context: Context, job: Any, *, submitted_here: bool) -> None:
+    """Ctrl-C stops a job that this command started on this machine, and leaves any other alone."""
     from batchflow.cli import show
     from batchflow.cli.watch import watch
     from batchflow.status import model
 
-    status = watch(job, stop_on_interrupt=stop_on_interrupt, to_stderr=context.as_json)
+    local = context.settings.engine == "local"
+    status = watch(job, stop_on_interrupt=submitted_here and local, flag=_local_flag(context), to_stderr=context.as_json)
     show.job(job, status, as_json=context.as_json)
     if status.status != model.SUCCEEDED:
         sys.exit(EXIT_INVALID if status.status == model.ENQUEUE_FAILED else EXIT_ENDED_OTHERWISE)
 
 
 def _overrides(workers: int | None, sets: Iterable[str]) -> dict[str, Any]:
-    import yaml
+    from batchflow.spec.yamltext import parse_yaml
 
     overrides: dict[str, Any] = {} if workers is None else {"workers": workers}
     for text in sets:
@@ -207,8 +209,8 @@ def _overrides(workers: int | None, sets: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.startswith("config.") or key == "config.":
             raise InvalidInput(f'"{text}" is not config.KEY=VALUE', where="--set", hint="for example --set config.threshold=0.7")
         try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            overrides[key] = parse_yaml(value, "--set") if value else ""
+        except InvalidInput:  # such as `a: b: c`
             overrides[key] = value
     return overrides
 
@@ -238,9 +240,8 @@ def main() -> None:
         click.echo(f"batchflow: {error}", err=True)
         sys.exit(exit_code(error))
     except click.ClickException as error:
-        error.show()
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "batchflow"
+        click.echo(f"batchflow: {error.format_message()}; see {command} --help", err=True)
         sys.exit(EXIT_INVALID)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(0)  # `batchflow logs … | head`

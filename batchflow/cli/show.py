@@ -88,7 +88,7 @@ def response(job: Job, status: JobStatus) -> dict[str, Any]:
         "job_status": document,
         "api_spec": job.api_spec(),
         "metrics": document["metrics"],
-        "endpoint": f"/{status.api_name}?jobID={status.job_id}",
+        "endpoint": job.endpoint,
     }
 
 
@@ -116,7 +116,7 @@ def dry_run(client: Client, submission: Submission, *, as_json: bool) -> None:
     if as_json:
         print_json({"files": files, "items": result.items, "batches": result.batches})
     else:
-        click.echo(f"validations passed: {result.items} items in {result.batches} batches")
+        click.echo(f"validations passed; items: {result.items}, batches: {result.batches}")
 
 
 def log_line(line: LogLine) -> str:

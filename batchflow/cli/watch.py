@@ -26,11 +26,11 @@ RATE_OVER_S: Final = 10.0
 LOGS_AFTER_END_S: Final = 5.0
 
 
-def watch(job: Job, *, stop_on_interrupt: bool, to_stderr: bool = False) -> JobStatus:
+def watch(job: Job, *, stop_on_interrupt: bool, flag: str, to_stderr: bool = False) -> JobStatus:
     """Block until the job ended; returns its final status.
 
     Ctrl-C: a job on this machine is stopped in an orderly way (a second Ctrl-C leaves at once), one on a cluster goes on without us;
-    KeyboardInterrupt is raised either way.
+    KeyboardInterrupt is raised either way. `flag` (" --local", or nothing) completes the commands that are suggested.
     """
     console = Console(stderr=to_stderr)
     view: _Plain | _Bar = _Bar(console) if console.is_terminal else _Plain(to_stderr)
@@ -41,12 +41,12 @@ def watch(job: Job, *, stop_on_interrupt: bool, to_stderr: bool = False) -> JobS
             status = job.wait(view.update)
         except KeyboardInterrupt:
             if not stop_on_interrupt:
-                view.line(f"job {job.id} goes on; stop it with: batchflow stop {job.api} {job.id}")
+                view.line(f"job {job.id} goes on; stop it with: batchflow stop {job.api} {job.id}{flag}")
                 raise
             view.line("stopping; workers finish the batch in hand")
             _stop(job)
             if job.wait(view.update).resumable:
-                view.line(f"stopped; go on with: batchflow resume {job.api} {job.id} --local")
+                view.line(f"stopped; go on with: batchflow resume {job.api} {job.id}{flag}")
             raise
         follower.join(LOGS_AFTER_END_S)
     return status

@@ -40,6 +40,7 @@ def compile_job(submission: Submission, api: Api, job: JobRef, settings: Setting
         labels=_labels(job),
         annotations=_annotations(submission, job),
         entrypoint=contract.ENTRYPOINT,
+        image_pull_secrets=[models.LocalObjectReference(name=name) for name in api.additions.image_pull_secrets] or None,
         on_exit=contract.STEP_CLEANUP,
         active_deadline_seconds=submission.timeout_s or LONGEST_JOB_S,
         automount_service_account_token=False,

@@ -20,6 +20,8 @@ __all__ = ["Answer", "HandlerClient", "Result"]
 MAX_IDLE_S: Final = 1.0
 # A server that had closed the connection says so at once; one that breaks it later had begun with the batch.
 STALE_S: Final = 1.0
+# What our runtime answers while it stops; any other server's 503 is a failed attempt.
+RUNTIME_STOPPING: Final = 503
 MAX_REASON_BYTES: Final = 1024
 _CHUNK_BYTES: Final = 65_536
 
@@ -47,14 +49,14 @@ class HandlerClient:
     """Posts to the handler over a connection that is kept alive; for one thread, but `abort` may come from another.
 
     A redirect is not followed: like every status but 200 it is a failure. The answer's body is read to its end (a server may still be
-    at work while it streams one) and dropped. `stopping_status` is what the server answers instead of beginning with a request, if it
-    has such a status.
+    at work while it streams one) and dropped. `runtime`: the server is ours, which answers 503 to what it does not begin with any more,
+    because it is stopping, and never closes a kept connection while it lives.
     """
 
-    def __init__(self, port: int, timeout_s: float, stopping_status: int | None = None) -> None:
+    def __init__(self, port: int, timeout_s: float, *, runtime: bool = False) -> None:
         self._address = (HOST, port)
         self._timeout_s = timeout_s
-        self._stopping_status = stopping_status
+        self._runtime = runtime
         self._socket: socket.socket | None = None
         self._last_used = 0.0
 
@@ -65,7 +67,7 @@ class HandlerClient:
         request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body  # in one packet, if it fits
         reused = self._usable()
         answer, begun = self._exchange(request)
-        if reused and not begun and answer.result is Result.BROKEN and answer.seconds < STALE_S:
+        if reused and not self._runtime and not begun and answer.result is Result.BROKEN and answer.seconds < STALE_S:
             # The server closed the kept connection just when we used it. Delivery is at least once, so it may get the batch again;
             # if it is the batch that kills the server, this time it counts.
             answer, _ = self._exchange(request)
@@ -142,7 +144,7 @@ class HandlerClient:
             raise http.client.IncompleteRead(b"", response.length)
         if response.status == 200:
             return Result.OK, ""
-        if response.status == self._stopping_status:
+        if self._runtime and response.status == RUNTIME_STOPPING:
             return Result.REFUSED, "the handler is stopping"
         first = head.decode(errors="replace").strip().partition("\n")[0].strip()
         return Result.FAILED, f"status {response.status}" + (f": {first}" if first else "")

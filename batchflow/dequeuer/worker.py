@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 # The runtime of a Handler answers 504 itself at `batch_timeout_s`, naming the line that hangs; wait for that answer.
 RUNTIME_ANSWERS_S: Final = 5.0
-# And 503 to what it does not begin with any more, because it is stopping; any other server's 503 is a failed attempt.
-RUNTIME_STOPPING: Final = 503
 # Kept of the grace period for what follows when the handler is through: commit, give back, save the counters.
 COMMIT_RESERVE_S: Final = 3.0
 _LOOK_AGAIN_S: Final = 0.1
@@ -198,7 +196,7 @@ class _Worker:
 def _client(assignment: Assignment) -> HandlerClient:
     timeout_s = assignment.api.additions.batch_timeout_s
     if assignment.api.handler:
-        return HandlerClient(assignment.port, timeout_s + RUNTIME_ANSWERS_S, RUNTIME_STOPPING)
+        return HandlerClient(assignment.port, timeout_s + RUNTIME_ANSWERS_S, runtime=True)
     return HandlerClient(assignment.port, timeout_s)
 
 

@@ -73,8 +73,11 @@ class _Finalizer:
         accounting = self._account()
         if not self.api.has_hook:
             return contract.EXIT_OK
-        if (known := self.retry(self.records.hook)) is not None:
-            return contract.EXIT_OK if known.ok else contract.EXIT_HOOK_FAILED
+        known = self.retry(self.records.hook)
+        if known is not None and known.ok:
+            return contract.EXIT_OK
+        if known is not None and known.run == self.records.job.run:  # a resumed run asks again
+            return contract.EXIT_HOOK_FAILED
         if not self._handler_was_reached(accounting):
             _log.error("no worker ever reached the handler")
             return contract.EXIT_HANDLER_DOWN

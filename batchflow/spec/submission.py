@@ -18,6 +18,7 @@ from batchflow.spec.reader import Place, document_of
 __all__ = ["parse_fields", "parse_submission"]
 
 _LIMIT: Final = MAX_BATCH_BYTES - 1
+_ITEM_LIMIT: Final = _LIMIT - 2  # alone in its batch it stands between two brackets
 _ONE_SOURCE: Final = "specify exactly one of the following keys: item_list, file_path_lister, or delimited_files"
 _SEVERAL_SOURCES: Final = (
     "please specify either the item_list or file_path_lister field (but not more than one at the same time)"  # names two of three
@@ -147,8 +148,8 @@ def _item_sizes(source: ItemList, place: Place) -> list[int]:
         raise items.error("must contain at least 1 elements", kind=TOO_FEW)
     sizes = [len(orjson.dumps(item)) for item in source.items]
     for index, size in enumerate(sizes):
-        if size > _LIMIT:
-            what = f"item {index} has size {size} bytes which exceeds the limit ({_LIMIT} bytes)"
+        if size > _ITEM_LIMIT:
+            what = f"item {index} has size {size} bytes which exceeds the limit ({_ITEM_LIMIT} bytes)"
             raise (
                 items.at(index)
                 .called()
@@ -161,8 +162,7 @@ def _check_batches(sizes: list[int], batch_size: int, place: Place) -> None:
     for index, size in enumerate(_batch_sizes(sizes, batch_size)):
         if size > _LIMIT:
             what = f"cannot enqueue batch {index} because its size of {size} bytes exceeds the {_LIMIT} bytes limit"
-            hint = f"lower batch_size (it is {batch_size})" if batch_size > 1 else "make its item smaller"
-            raise place.at("batch_size").called().error(what, hint=hint)
+            raise place.at("batch_size").called().error(what, hint=f"lower batch_size (it is {batch_size})")
 
 
 def _batch_sizes(sizes: list[int], batch_size: int) -> Iterator[int]:

@@ -47,6 +47,11 @@ class Facts:
         return self.checkpoint.error if self.checkpoint and self.checkpoint.run == self.run else ""
 
     @property
+    def answer(self) -> HookAnswer | None:
+        """The hook's answer; a later run asks a hook again that answered badly."""
+        return self.hook if self.hook and (self.hook.ok or self.hook.run == self.run) else None
+
+    @property
     def enqueued(self) -> bool:
         """This run's enqueuer has ended well."""
         return self.total is not None and self.checkpoint is not None and self.checkpoint.run == self.run
@@ -81,7 +86,7 @@ def needs_accounting(facts: Facts, now: datetime) -> bool:
 def final_status(facts: Facts, accounting: Accounting | None, now: datetime) -> JobStatus:
     """The verdict as a status; cleanup writes it down while the workflow itself still runs."""
     ending = workflow.ending(facts.workflow, facts.pods, facts.counters, facts.explanation)
-    code, message = verdict(accounting=accounting, enqueue_error=facts.error, hook=facts.hook, hook_due=facts.hook_due, ending=ending)
+    code, message = verdict(accounting=accounting, enqueue_error=facts.error, hook=facts.answer, hook_due=facts.hook_due, ending=ending)
     ended = facts.workflow and workflow.finished_at(facts.workflow)
     counted = accounting or Accounting(0)
     return JobStatus(

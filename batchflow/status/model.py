@@ -111,8 +111,8 @@ class JobStatus:
 
     @property
     def resumable(self) -> bool:
-        """Whether another run has anything to do: batches without an outcome, or a hook that was cut off."""
-        return self.ended and (self.batches_without_outcome != 0 or self.status in (STOPPED, TIMED_OUT, UNEXPECTED_ERROR))
+        """Whether another run has anything to do: batches without an outcome, or a hook that was cut off or failed."""
+        return self.ended and self.status not in (SUCCEEDED, COMPLETED_WITH_FAILURES)
 
     @property
     def batches_done(self) -> int:

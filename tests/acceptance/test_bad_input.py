@@ -70,7 +70,7 @@ CASES = {
     "a job id that is none": Case(('"today" is not a job id', "16 hex digits"), arguments=("--job-id", "today")),
     "no items": Case(("job.yaml:3: items: must contain at least 1",), job=items()),
     "no batch size": Case(("job.yaml:3: item_list: batch_size: must be greater",), job=HEAD + "item_list: {items: [1]}\n"),
-    "item too large": Case(("job.yaml:3: item 1 has size 262144 bytes", "262143", "into a file"), job=items("small", "x" * (FULL - 2))),
+    "item too large": Case(("job.yaml:3: item 1 has size 262144 bytes", "262141", "into a file"), job=items("small", "x" * (FULL - 2))),
     "batch too large": Case(
         ("job.yaml:3: ", "batch 0", "262144 bytes", "262143", "lower batch_size"),
         job=items("x" * (FULL // 2), "y" * (FULL // 2 - 7), batch_size=2),

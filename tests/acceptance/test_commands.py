@@ -236,7 +236,7 @@ def files(shell: Terminal) -> tuple[Job, list[Path]]:
 def test_a_dry_run_lists_files_counts_batches_and_creates_nothing(shell: Terminal) -> None:
     job, paths = files(shell)
     said = shell.run("submit", job.file, "--dry-run")
-    assert said.lines() == [*map(str, paths), "validations passed: 4 items in 2 batches"]
+    assert said.lines() == [*map(str, paths), "validations passed; items: 4, batches: 2"]
     assert shell.run("submit", job.file, "--dry-run", "-o", "json").json() == {"files": [*map(str, paths)], "items": 4, "batches": 2}
     assert not shell.store.exists()
 

@@ -229,3 +229,24 @@ def test_a_job_outlives_the_terminal_that_showed_its_progress(shell: Terminal) -
     job.open("gate")
     [job_id] = [status["job_id"] for status in shell.run("get", job.api, "-o", "json").json()]
     assert counts(shell.ended(job.api, job_id)) == ("succeeded", 4, 4, 0, 0)
+
+
+HOOK_NEEDS_A_FILE = """\
+    def handle(self, payload): pass
+
+    def on_job_complete(self):
+        self.note("hook", None)
+        (self.folder / "mended").read_text()
+"""
+
+
+def test_resume_asks_a_hook_again_that_failed_and_handles_nothing_twice(shell: Terminal) -> None:
+    job = Job(shell.folder, "hook", HOOK_NEEDS_A_FILE)
+    failed = shell.run("submit", job.file, "--watch", "-o", "json", code=1).json()["job_status"]
+    assert counts(failed) == ("worker_error", 3, 3, 0, 0)
+    assert "FileNotFoundError" in failed["message"]
+    job.open("mended")
+    shell.run("resume", job.api, failed["job_id"], "--watch")
+    assert counts(shell.status(job.api, failed["job_id"])) == ("succeeded", 3, 3, 0, 0)
+    assert job.noted("began") == [[1], [2], [3]]
+    assert len(job.noted("hook")) == 2

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from batchflow.enqueuer import DryRun, check_source, dry_run, recut
 from batchflow.enqueuer.batching import Batch, cut
 from batchflow.enqueuer.listing import list_files
-from batchflow.retry import Backoff
 from batchflow.errors import InvalidInput, Unreachable
+from batchflow.retry import Backoff
 from batchflow.settings import Settings
 from batchflow.spec.model import MAX_BATCH_BYTES, DelimitedFiles, FilePathLister, ItemList, Source
 from batchflow.store.open import open_sources

@@ -89,7 +89,7 @@ def test_nobody_listening_is_a_refusal() -> None:
 
 def test_a_status_that_says_stopping_is_a_refusal() -> None:
     with server(answers(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")) as port:
-        client = HandlerClient(port, 10, stopping_status=503)
+        client = HandlerClient(port, 10, runtime=True)
         assert post(client).result is Result.REFUSED
         client.close()
 

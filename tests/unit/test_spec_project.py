@@ -221,12 +221,27 @@ def test_a_pod_has_no_project(tmp_path: Path) -> None:
 
 
 def test_paths_within_the_project(folder: Path) -> None:
-    add(folder, "src/lib/m.py", "m.pickle")
+    add(folder, "src/lib/m.py")
     (folder / "src/h.py").write_text(PLAIN)
     api, path = loaded(folder, API.replace("path: handler.py", "path: ./src/h.py, python_path: src/lib/"))
     assert with_project(api, path)[0].has_hook is False
-    api, path = loaded(folder, API.replace("handler.py", "m.pickle"))
-    assert with_project(api, path)[0].has_hook is True
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "error"),
+    [
+        ("conda-packages.txt", "handler.py", "dependencies: conda-packages.txt can't be installed yet; bring its packages in the image"),
+        ("dependencies.sh", "handler.py", "dependencies: dependencies.sh can't be installed yet; bring its packages in the image"),
+        ("m.pickle", "m.pickle", "path: a .pickle file can't be run yet; write the class in a .py file"),
+    ],
+)
+def test_what_this_version_does_not_do_is_refused(folder: Path, file: str, path: str, error: str) -> None:
+    (folder / "handler.py").write_text(PLAIN)
+    add(folder, file)
+    api, config = loaded(folder, API.replace("handler.py", path))
+    with pytest.raises(InvalidInput) as caught:
+        with_project(api, config)
+    assert error in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_null_means_absent_and_unknown_keys_are_ignored_unless_strict() -> None:
         (
             {"item_list": {"items": [1, "x" * 262_142], "batch_size": 1}},
             "batchapi.item_size_exceeds_limit",
-            "item 1 has size 262144 bytes which exceeds the limit (262143 bytes)",
+            "item 1 has size 262144 bytes which exceeds the limit (262141 bytes)",
         ),
         (
             {"item_list": {"items": [1], "batch_size": 0}},
@@ -188,8 +188,8 @@ def test_a_batch_is_smaller_than_262144_bytes(letters: int, fits: bool) -> None:
         assert parse_submission(body, api="a", strict=True)
     else:
         error = refusal(body)
-        assert error.what == "cannot enqueue batch 1 because its size of 262144 bytes exceeds the 262143 bytes limit"
-        assert error.hint == "make its item smaller"
+        assert error.what == "item 1 has size 262142 bytes which exceeds the limit (262141 bytes)"
+        assert error.hint == "put its data into a file, and list that"
 
 
 @pytest.mark.parametrize(("letters", "fits"), [(131_068, True), (131_069, False)])
@@ -348,7 +348,7 @@ def test_an_invalid_cortex_yaml_beside_the_job_is_not_passed_over(tmp_path: Path
         (
             JOB[JOB.index("file") :],
             f"item_list:\n  batch_size: 1\n  items:\n    - 1\n    - {'x' * MAX_BATCH_BYTES}\n",
-            "job.yaml:7: item 1 has size 262146 bytes which exceeds the limit (262143 bytes); put its data into a file, and list that",
+            "job.yaml:7: item 1 has size 262146 bytes which exceeds the limit (262141 bytes); put its data into a file, and list that",
         ),
         (
             JOB[JOB.index("file") :],

@@ -1,0 +1,161 @@
+"""A submitted job: its status, its end, its logs, its failed batches; stopping and resuming it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from batchflow.client.services import Services
+from batchflow.engines.protocol import LogLine, worker_of
+from batchflow.enqueuer import recut
+from batchflow.errors import BatchflowError, InvalidInput, NotFound
+from batchflow.queues.protocol import Depth
+from batchflow.records import FAILED, Checkpoint, JobRef, Outcome
+from batchflow.spec.model import Api
+from batchflow.spec.stored import submission_from_document
+from batchflow.status.accounting import Accounting
+from batchflow.status.facts import current_status, gather
+from batchflow.status.model import JobStatus
+from batchflow.store.jobs import JobRecords
+
+__all__ = ["FailedBatch", "Job"]
+
+POLL_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBatch:
+    """A batch whose final outcome is a failure. `items` is the JSON array that was sent, None if it can't be read again."""
+
+    outcome: Outcome
+    items: str | None
+
+
+class Job:
+    """A submitted job, by its names; keeps nothing but them, so every call says how things are now."""
+
+    def __init__(self, services: Services, api: str, job_id: str) -> None:
+        self._services = services
+        self.api = api
+        self.id = job_id
+
+    def __repr__(self) -> str:
+        return f"Job({self.api!r}, {self.id!r})"
+
+    @property
+    def workflow(self) -> str:
+        """The name of the latest run's workflow."""
+        return self._records().job.workflow
+
+    @property
+    def endpoint(self) -> str:
+        """Where Cortex would have answered for this job."""
+        return f"{self._api().endpoint}?jobID={self.id}"
+
+    def api_spec(self) -> dict[str, Any]:
+        """The api's entry as it was written when the job was submitted."""
+        return dict(self._api().raw)
+
+    def status(self) -> JobStatus:
+        """The latest run's status; the final one once it ended."""
+        records = self._records()
+        final = records.final()
+        if final and final.run == records.job.run:
+            return JobStatus.from_dict(final.status)
+        seen = self._services.engine.observe(records.job.workflow)
+        facts = gather(
+            records,
+            hook_due=self._api().has_hook,
+            workflow=seen.workflow,
+            pods=seen.pods,
+            explanation=seen.message,
+            depth=self._depth(records.checkpoint()),
+        )
+        return current_status(records, facts, datetime.now(UTC))
+
+    def wait(self, on_status: Callable[[JobStatus], None] | None = None, *, poll_s: float = POLL_S) -> JobStatus:
+        """Block until the job ended; `on_status` gets every status on the way, the final one too."""
+        while True:
+            status = self.status()
+            if on_status:
+                on_status(status)
+            if status.ended:
+                return status
+            time.sleep(poll_s)
+
+    def stop(self) -> None:
+        """Ask the job to stop: workers finish the batch in hand within their grace period. Raises InvalidInput if it has ended."""
+        if self.status().ended:
+            raise InvalidInput(
+                f"{self.id} ({self.api} api): cannot stop BatchAPI job because it is not in progress", kind="job.job_is_not_in_progress"
+            )
+        self._services.engine.stop(self.workflow)
+
+    def resume(self) -> None:
+        """Start the job's next run, for what has no outcome, batches or hook; raises InvalidInput if it runs, or there is nothing."""
+        status = self.status()
+        if not status.ended:
+            raise InvalidInput(f"job {self.id} of {self.api} is {status.status}", hint="stop it, or wait for its end")
+        if not status.resumable:
+            raise InvalidInput(f"every batch of job {self.id} of {self.api} has an outcome", hint="there is nothing to resume")
+        records, services = self._records(), self._services
+        if (checkpoint := records.checkpoint()) and checkpoint.queue_url:
+            services.queues.remove(checkpoint.queue_url)  # the old run's, if its cleanup could not
+        record = records.submission()
+        submission = submission_from_document(record.submission, api=self.api)
+        following = JobRef(self.api, self.id, records.job.run + 1)
+        # The workflow first: it is created once by its name, so a repeat after a crash between the two finds it.
+        services.engine.submit(services.manifest(submission, self._api(), following), directory=record.directory)
+        records.save_run(following.run)
+
+    def logs(self, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
+        """Lines of the run's containers; the ones that cleanup saved, if the engine has forgotten the run.
+
+        `worker` is a number, a step's name, or a pod's. Raises NotFound if the job has no such worker (yet, unless `follow`).
+        """
+        records = self._records()
+        seen = self._services.engine.observe(records.job.workflow)
+        if seen.workflow or seen.pods:
+            known = {worker_of(pod): pod["metadata"]["name"] for pod in seen.pods}
+            if worker and not follow and worker not in {*known, *known.values()}:
+                raise NotFound(f'job {self.id} of {self.api} has no worker "{worker}"', hint=f"it has {', '.join(known) or 'none yet'}")
+            yield from self._services.engine.logs(records.job.workflow, worker=worker, container=container, follow=follow)
+            return
+        for pod, name in records.logs():
+            if worker in (None, pod) and container in (None, name):
+                for line in records.log(pod, name).decode(errors="replace").splitlines():
+                    yield LogLine(pod, pod, name, line)
+
+    def failures(self) -> Iterator[FailedBatch]:
+        """Every failed batch so far, in order, with its items, which are cut again from the input."""
+        records = self._records()
+        checkpoint = records.checkpoint()
+        accounting = Accounting(checkpoint.total if checkpoint else 0)
+        last: dict[int, Outcome] = {}
+        for outcome in records.outcomes():
+            accounting.add(outcome)
+            if outcome.outcome == FAILED:
+                last[outcome.index] = outcome
+        failed = frozenset(accounting.failed_indexes())
+        submission = submission_from_document(records.submission().submission, api=self.api)
+        bodies = recut(submission.source, records.inputs(), self._services.sources, failed)
+        for index in sorted(failed):
+            yield FailedBatch(last[index], bodies.get(index))
+
+    def _api(self) -> Api:
+        return self._services.apis.api(self.api, self._records().submission().api_id)
+
+    def _records(self) -> JobRecords:
+        first = JobRecords(self._services.store, JobRef(self.api, self.id))
+        return JobRecords(self._services.store, JobRef(self.api, self.id, first.latest_run()))
+
+    def _depth(self, checkpoint: Checkpoint | None) -> Depth | None:
+        if checkpoint is None or not checkpoint.queue_url:
+            return None
+        try:
+            return self._services.queues.open(checkpoint.queue_url).depth()
+        except BatchflowError:  # gone, or out of reach from here: the counters will do
+            return None

@@ -1,0 +1,56 @@
+"""The services that settings name."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from batchflow.engines.open import open_engine
+from batchflow.engines.protocol import Engine
+from batchflow.errors import InvalidInput
+from batchflow.queues.open import open_queues
+from batchflow.queues.protocol import Queues
+from batchflow.records import JobRef
+from batchflow.settings import Settings
+from batchflow.spec.model import Api, Submission
+from batchflow.store.jobs import ApiRecords
+from batchflow.store.open import open_sources, open_store
+from batchflow.store.protocol import Sources, Store
+
+__all__ = ["Services"]
+
+
+class Services:
+    """Each is opened when it is first needed, so that a command pays only for what it uses."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def store(self) -> Store:
+        if not self.settings.store:
+            raise InvalidInput("is not set", where="BATCHFLOW_STORE", hint="name the store, such as s3://bucket/prefix, or use --local")
+        return open_store(self.settings.store)
+
+    @cached_property
+    def apis(self) -> ApiRecords:
+        return ApiRecords(self.store)
+
+    @cached_property
+    def queues(self) -> Queues:
+        return open_queues(self.settings)
+
+    @cached_property
+    def sources(self) -> Sources:
+        return open_sources(self.settings)
+
+    @cached_property
+    def engine(self) -> Engine:
+        return open_engine(self.settings)
+
+    def manifest(self, submission: Submission, api: Api, job: JobRef) -> dict[str, Any]:
+        """The Argo Workflow of a run, for the engine."""
+        from batchflow.compiler import compile_job  # hera takes most of a second to import; `get` and `logs` do without it
+
+        manifest: dict[str, Any] = compile_job(submission, api, job, self.settings).to_dict()
+        return manifest
