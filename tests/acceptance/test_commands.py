@@ -183,7 +183,11 @@ def test_the_same_submission_under_the_same_id_is_the_same_job(seen: Seen) -> No
 
 def test_another_submission_under_the_same_id_is_refused(seen: Seen) -> None:
     refused = seen.shell.run("submit", seen.job.file, "--job-id", seen.id, code=2)
-    assert (refused.out, refused.err) == ("", f"batchflow: --job-id: job {seen.id} of seen is another submission; choose another id\n")
+    assert refused.out == ""
+    assert refused.err == (
+        f"batchflow: --job-id: job {seen.id} of seen is another submission "
+        "(its input, its api or its project's files differ); choose another id\n"
+    )
     assert [job["job_id"] for job in seen.shell.run("get", "seen", "-o", "json").json()] == [seen.id]
 
 
