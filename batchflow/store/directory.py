@@ -133,8 +133,11 @@ def _listed_name(entry: os.DirEntry[str]) -> str:
 def _in_folder(path: Path, act: Callable[[], None]) -> None:
     """Make the file's folder, then act; again if a `delete` elsewhere removes the folder in between."""
     for _ in range(_ATTEMPTS):
-        with suppress(FileNotFoundError):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):  # the folder went while mkdir looked what is there, or its parent did
+            continue
+        with suppress(FileNotFoundError):
             return act()
     raise Unreachable("can't be written: its folder is removed again and again", where=str(path))
 
