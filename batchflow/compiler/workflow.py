@@ -12,7 +12,7 @@ from batchflow.compiler.pods import Pods
 from batchflow.errors import InvalidInput
 from batchflow.records import JobRef
 from batchflow.settings import Settings
-from batchflow.spec.model import Api, ItemList, Submission
+from batchflow.spec.model import Api, Submission
 
 __all__ = ["compile_job"]
 
@@ -98,14 +98,12 @@ def _labels(job: JobRef) -> dict[str, str]:
 
 
 def _annotations(submission: Submission, job: JobRef) -> dict[str, str]:
-    """Markdown for Argo's UI. No text of the user's but the api's name, whose pattern is checked."""
-    source = submission.source
-    size = f"{len(source.items)} items" if isinstance(source, ItemList) else f"{len(source.s3_paths)} paths"
+    """Markdown for Argo's UI. No text of the user's but the api's name, whose pattern is checked; nothing that grows with the data."""
     again = f" (run {job.run})" if job.run > 1 else ""
     return {
         "workflows.argoproj.io/title": f"**{job.api}** job `{job.job_id}`{again}",
         "workflows.argoproj.io/description": (
-            f"{source.key}, {size}, batches of {source.batch_size}, up to {submission.workers} workers. "
+            f"{submission.source.key}, batches of {submission.source.batch_size}, up to {submission.workers} workers. "
             f"Status: `batchflow get {job.api} {job.job_id}`; logs: `batchflow logs {job.api} {job.job_id}`"
         ),
     }

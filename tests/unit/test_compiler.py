@@ -38,8 +38,9 @@ def test_the_same_input_gives_the_same_bytes() -> None:
 
 def test_the_size_does_not_depend_on_the_data() -> None:
     few = compiled(pod_api(), replace(SUBMISSION, source=DelimitedFiles(("s3://b/",), 1)))
-    many = compiled(pod_api(), replace(SUBMISSION, source=DelimitedFiles(("s3://b/",), 1, includes=("**",) * 1000)))
+    many = compiled(pod_api(), replace(SUBMISSION, source=DelimitedFiles(("s3://b/",) * 1000, 1, includes=("**",) * 1000)))
     assert few == many
+    assert compiled(pod_api()) == compiled(pod_api(), replace(SUBMISSION, source=ItemList(items=[1] * 1000, batch_size=2)))
 
 
 @pytest.mark.parametrize(
