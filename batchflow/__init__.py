@@ -75,7 +75,9 @@ def _client(engine: str | None, settings: Settings | None) -> Client:
 
 
 def _settings(engine: str | None, settings: Settings | None) -> Settings:
-    from batchflow.settings import Settings
+    from batchflow.settings import ENGINES, Settings
 
+    if engine not in (None, *ENGINES):
+        raise InvalidInput(f'"{engine}" is none of {", ".join(ENGINES)}', where="engine")
     chosen = settings or Settings.from_env(local=engine == "local")
     return replace(chosen, engine=engine) if engine else chosen

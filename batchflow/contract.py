@@ -23,6 +23,10 @@ LABEL_API: Final = "batchflow/api"
 LABEL_JOB: Final = "batchflow/job"
 LABEL_RUN: Final = "batchflow/run"
 
+# Annotations that Argo gives every pod.
+NODE_ID: Final = "workflows.argoproj.io/node-id"
+NODE_NAME: Final = "workflows.argoproj.io/node-name"
+
 # Exit codes of steps (sysexits.h where there is one). The first three are not retried: see `NOT_RETRIED`.
 EXIT_OK: Final = 0
 EXIT_BAD_INPUT: Final = 64
@@ -75,3 +79,12 @@ HOOK_PATH: Final = "/on-job-complete"
 HOOK_BODY: Final = b'{"message":"job_complete"}'
 
 DEFAULT_PORT: Final = 8080
+
+# How dequeuer and finalizer talk to the handler.
+HANDLER_HOST: Final = "127.0.0.1"  # the containers of a pod share it
+# The runtime of a Handler answers 504 itself at `batch_timeout_s`, naming the line that hangs; wait for that answer.
+RUNTIME_ANSWERS_S: Final = 5.0
+# A node that goes down stops all containers of the pod, the handler perhaps a little before us.
+SIGTERM_FOLLOWS_S: Final = 5.0
+# Of a reason; it becomes an attribute of the message in a DLQ.
+MAX_REASON_BYTES: Final = 1024

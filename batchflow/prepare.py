@@ -16,12 +16,11 @@ import orjson
 from batchflow import contract
 from batchflow.errors import InvalidInput, NotFound
 from batchflow.spec.model import Api
+from batchflow.spec.project import MAX_PROJECT_BYTES
 from batchflow.store.jobs import ApiRecords, JobRecords
 
-__all__ = ["MAX_PROJECT_BYTES", "prepare", "unpack"]
+__all__ = ["prepare", "unpack"]
 
-# Cortex's limit for a project, uncompressed, from 0.35 on (spec/cortex.md section 2, Project).
-MAX_PROJECT_BYTES: Final = 32 * 2**20
 _RUNTIME_SOURCE: Final = Path(__file__).with_name("runtime")
 _MODULES: Final = "modules"
 _ANYBODY: Final = 0o777  # the handler's container may run as any user

@@ -30,6 +30,7 @@ __all__ = [
     "SubmissionRecord",
     "batch_id",
     "batch_message",
+    "check_api_name",
     "job_document",
     "new_job_id",
     "submission_time",
@@ -54,6 +55,13 @@ def submission_time(job_id: str) -> datetime:
     return datetime.fromtimestamp((_JOB_EPOCH - int(job_id, 16)) / 1e9, UTC)
 
 
+def check_api_name(name: str) -> str:
+    """The name, if it is one that an api can have; before it becomes a key, a path or a Kubernetes name."""
+    if not _API_NAME.fullmatch(name):
+        raise NotFound(f'"{name}" is not the name of an api', hint="names match [a-z]([-a-z0-9]*[a-z0-9])?, at most 42 characters")
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class JobRef:
     """Names one run of one job. Checked here, before the names become keys, paths or Kubernetes names."""
@@ -63,8 +71,7 @@ class JobRef:
     run: int = 1
 
     def __post_init__(self) -> None:
-        if not _API_NAME.fullmatch(self.api):
-            raise NotFound(f'"{self.api}" is not the name of an api', hint="names match [a-z]([-a-z0-9]*[a-z0-9])?, at most 42 characters")
+        check_api_name(self.api)
         if not _JOB_ID.fullmatch(self.job_id):
             raise InvalidInput(f'"{self.job_id}" is not a job id', hint="a job id is 16 hex digits, lower case")
         if not 1 <= self.run <= _MAX_RUN:
@@ -200,7 +207,6 @@ class Counters(_Record):
     succeeded: int = 0
     failed: int = 0
     finished: int = 0  # batches whose outcome this pod wrote
-    in_hand: int = 0
     seconds: float = 0.0
     started: float = 0.0  # Unix seconds
     ready: float | None = None  # when the handler first was

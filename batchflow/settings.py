@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from batchflow.errors import InvalidInput
 
-__all__ = ["Settings"]
+__all__ = ["ENGINES", "Settings"]
 
 ENGINES: Final = ("argo", "local")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
 
 import jinja2
 
 import batchflow
 from batchflow.errors import Conflict, Internal, InvalidInput
+from batchflow.spec.api import MAX_API_NAME
 
 __all__ = ["templates_directory", "write_project"]
-
-LONGEST_NAME: Final = 42  # an api's, spec/cortex.md section 1
 
 
 def write_project(directory: Path) -> list[Path]:
@@ -25,13 +23,19 @@ def write_project(directory: Path) -> list[Path]:
         loader=jinja2.FileSystemLoader(source), undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
     name = _api_name(directory)
-    written = []
-    for template in sorted(source.iterdir()):
-        target = directory / template.name.removesuffix(".j2")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(environment.get_template(template.name).render(api=name), encoding="utf-8")
-        written.append(target)
-    return written
+    try:
+        return [
+            _write(directory / template.name.removesuffix(".j2"), environment.get_template(template.name).render(api=name))
+            for template in sorted(source.iterdir())
+        ]
+    except OSError as error:
+        raise InvalidInput(f"can't be written: {error.strerror}", where=str(directory), hint="name another directory") from error
+
+
+def _write(target: Path, text: str) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return target
 
 
 def templates_directory() -> Path:
@@ -45,7 +49,7 @@ def templates_directory() -> Path:
 
 def _api_name(directory: Path) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-").lstrip("0123456789-")
-    name = name[:LONGEST_NAME].rstrip("-")
+    name = name[:MAX_API_NAME].rstrip("-")
     if not name:
         raise InvalidInput("gives no name for the api", where=str(directory), hint="use a directory whose name has a letter")
     return name

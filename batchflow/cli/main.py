@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def cli() -> None:
     \b
     batchflow init my-job                          a project to start from
     batchflow submit my-job/job.yaml --local --watch
-    batchflow get my-api                           its jobs
+    batchflow get my-job --local                   its jobs
     """  # noqa: D301 - \b is click's
 
 
@@ -48,6 +49,8 @@ def submit(
     from batchflow.client import Client
     from batchflow.spec.jobfile import load_submission
 
+    if dry_run and watch:
+        raise InvalidInput("there is nothing to watch", where="--dry-run --watch", hint="leave one of them out")
     submission = load_submission(file, overrides=_overrides(workers, sets))
     client = Client(context.settings)
     with _errors_of_its_source_name(file, submission.source.key):
@@ -56,6 +59,7 @@ def submit(
             return
         job = client.submit(submission, job_id=job_id)
     if watch:
+        click.echo(f"submitted {job.api} {job.id}", err=context.as_json)
         _watch_to_end(context, job, submitted_here=True)
     elif context.as_json:
         print_json(show.response(job, job.status()))
@@ -175,7 +179,7 @@ def init(context: Context, directory: Path) -> None:
         return
     for file in files:
         click.echo(f"wrote {file}")
-    click.echo(f"run it: batchflow submit {directory / 'job.yaml'} --local --watch")
+    click.echo(f"run it: batchflow submit {shlex.quote(str(directory / 'job.yaml'))} --local --watch")
 
 
 @cli.command(hidden=True)
@@ -239,9 +243,12 @@ def main() -> None:
     except BatchflowError as error:
         click.echo(f"batchflow: {error}", err=True)
         sys.exit(exit_code(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(EXIT_INVALID)
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "batchflow"
-        click.echo(f"batchflow: {error.format_message()}; see {command} --help", err=True)
+        click.echo(f"batchflow: {error.format_message().rstrip('.')}; see {command} --help", err=True)
         sys.exit(EXIT_INVALID)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)

@@ -44,7 +44,7 @@ def apis(client: Client, *, as_json: bool) -> None:
         rows = [(name, str(running), _latest(latest)) for name, running, latest in entries]
         click.echo(table(("batch api", "running jobs", "latest job id"), rows))
     else:
-        click.echo("no apis are deployed")
+        click.echo(f"no apis are deployed in {client.apis.store.url}")
 
 
 def jobs(client: Client, api: str, *, as_json: bool) -> None:
@@ -120,7 +120,7 @@ def dry_run(client: Client, submission: Submission, *, as_json: bool) -> None:
 
 
 def log_line(line: LogLine) -> str:
-    """`work-3/handler | text`, the worker first."""
+    """`3/handler | text`, the worker first."""
     return f"{line.worker}/{line.container} | {line.text}"
 
 

@@ -69,18 +69,19 @@ class Rate:
 
 def describe(status: JobStatus, rate: float | None) -> str:
     """`running: 120/1000 batches, 34.2/s, 1 failed, 2 of 2 workers, 26 s left` and what is waited for."""
+    left = status.total_batch_count - status.batches_done
+    parts = []
     if status.status == ENQUEUING:
-        parts = [f"{status.total_batch_count} batches cut"]
-    else:
-        parts = [f"{status.batches_done}/{status.total_batch_count} batches"]
-    if rate:
-        parts.append(f"{rate:.3g}/s")
-    parts.append(f"{status.batches_failed} failed")
-    if status.worker_counts:
+        parts.append(f"{status.total_batch_count} batches cut")
+    elif status.total_batch_count:
+        parts += [f"{status.batches_done}/{status.total_batch_count} batches", f"{status.batches_failed} failed"]
+        if rate:
+            parts.insert(1, f"{rate:.3g}/s")
+    if status.worker_counts and left > 0:
         parts.append(f"{status.worker_counts.running} of {status.workers} workers")
         if rate:
-            parts.append(f"{max(0, status.total_batch_count - status.batches_done) / rate:.0f} s left")
-    text = f"{DISPLAY[status.status]}: {', '.join(parts)}"
+            parts.append(f"{left / rate:.0f} s left")
+    text = f"{DISPLAY[status.status]}: {', '.join(parts)}" if parts else DISPLAY[status.status]
     return f"{text}; {status.message}" if status.message else text
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from batchflow.client.job import Job
 from batchflow.client.services import Services
 from batchflow.enqueuer import DryRun, check_source, dry_run
-from batchflow.errors import BatchflowError, Conflict, NotFound
-from batchflow.records import JobRef, SubmissionRecord, new_job_id
+from batchflow.errors import Conflict, NotFound
+from batchflow.records import JobRef, SubmissionRecord, check_api_name, new_job_id
 from batchflow.settings import Settings
 from batchflow.spec.api import load_api
 from batchflow.spec.model import Api, Submission
@@ -22,6 +23,8 @@ from batchflow.store.jobs import ApiRecords, JobRecords
 from batchflow.store.protocol import SourceFile
 
 __all__ = ["Client", "Plan"]
+
+NO_JOB: Final = "0" * 16  # where a manifest is made for its errors only
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Client:
 
     def dry_run(self, submission: Submission, *, on_file: Callable[[SourceFile], None]) -> DryRun:
         """Check everything, tell `on_file` each file, and count the batches by cutting them; creates nothing."""
-        self._check(self.plan(submission))
+        self._check(self.plan(submission), NO_JOB)
         return dry_run(submission.source, self._services.sources, on_file=on_file)
 
     def submit(self, submission: Submission, *, job_id: str | None = None) -> Job:
@@ -72,8 +75,7 @@ class Client:
         Raises InvalidInput before anything is created, Conflict if `job_id` is taken by another submission.
         """
         plan = self.plan(submission)
-        JobRef(plan.api.name, job_id or "0" * 16)
-        self._check(plan)
+        self._check(plan, job_id or NO_JOB)
         if plan.project:
             self.apis.save_project(plan.project.sha256, plan.project.data)
         self.apis.save(plan.api.name, plan.api_id, api_document(plan.api))
@@ -92,20 +94,21 @@ class Client:
 
     def job_ids(self, api: str) -> list[str]:
         """Newest first; raises NotFound if there is no such api."""
-        ids = self.apis.job_ids(JobRef(api, "0" * 16).api)
+        ids = self.apis.job_ids(check_api_name(api))
         if not ids and self.apis.current_id(api) is None:
             raise self._not_deployed(api)
         return ids
 
-    def _check(self, plan: Plan) -> None:
-        """Compile once for the errors, and see that the source has a file."""
-        self._services.manifest(plan.submission, plan.api, JobRef(plan.api.name, "0" * 16))
+    def _check(self, plan: Plan, job_id: str) -> None:
+        """Open the engine and compile once, for their errors; see that the source has a file."""
+        _ = self._services.engine
+        self._services.manifest(plan.submission, plan.api, JobRef(plan.api.name, job_id))
         check_source(plan.submission.source, self._services.sources)
 
     def _start(self, plan: Plan, records: JobRecords) -> Job:
         try:
             self._services.engine.submit(self._services.manifest(plan.submission, plan.api, records.job), directory=plan.directory)
-        except BatchflowError:
+        except BaseException:
             self._services.store.delete(list(self._services.store.list(records.prefix)))
             raise
         return Job(self._services, records.job.api, records.job.job_id)
@@ -125,4 +128,5 @@ class Client:
 
     def _not_deployed(self, api: str) -> NotFound:
         where = self._services.settings.store
-        return NotFound(f"{api} is not deployed", where=where, kind="resources.api_not_deployed")
+        hint = "a job file can name the api's file: api: {file: cortex.yaml}"
+        return NotFound(f"{api} is not deployed", where=where, hint=hint, kind="resources.api_not_deployed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -114,7 +114,7 @@ class Job:
     def logs(self, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
         """Lines of the run's containers; the ones that cleanup saved, if the engine has forgotten the run.
 
-        `worker` is a number, a step's name, or a pod's. Raises NotFound if the job has no such worker (yet, unless `follow`).
+        `worker` is a number, a step's name, or a pod's. Raises NotFound if the job has no such worker or container (yet, unless `follow`).
         """
         records = self._records()
         seen = self._services.engine.observe(records.job.workflow)
@@ -122,6 +122,11 @@ class Job:
             known = {worker_of(pod): pod["metadata"]["name"] for pod in seen.pods}
             if worker and not follow and worker not in {*known, *known.values()}:
                 raise NotFound(f'job {self.id} of {self.api} has no worker "{worker}"', hint=f"it has {', '.join(known) or 'none yet'}")
+            names = _containers(seen.pods)
+            if container and not follow and container not in names:
+                raise NotFound(
+                    f'job {self.id} of {self.api} has no container "{container}"', hint=f"it has {', '.join(names) or 'none yet'}"
+                )
             yield from self._services.engine.logs(records.job.workflow, worker=worker, container=container, follow=follow)
             return
         for pod, name in records.logs():
@@ -159,3 +164,10 @@ class Job:
             return self._services.queues.open(checkpoint.queue_url).depth()
         except BatchflowError:  # gone, or out of reach from here: the counters will do
             return None
+
+
+def _containers(pods: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of all pods' containers, once each."""
+    statuses = (pod.get("status", {}) for pod in pods)
+    found = (c["name"] for s in statuses for key in ("initContainerStatuses", "containerStatuses") for c in s.get(key) or ())
+    return list(dict.fromkeys(found))

@@ -7,7 +7,6 @@ from typing import Any
 
 from batchflow.engines.open import open_engine
 from batchflow.engines.protocol import Engine
-from batchflow.errors import InvalidInput
 from batchflow.queues.open import open_queues
 from batchflow.queues.protocol import Queues
 from batchflow.records import JobRef
@@ -28,8 +27,6 @@ class Services:
 
     @cached_property
     def store(self) -> Store:
-        if not self.settings.store:
-            raise InvalidInput("is not set", where="BATCHFLOW_STORE", hint="name the store, such as s3://bucket/prefix, or use --local")
         return open_store(self.settings.store)
 
     @cached_property

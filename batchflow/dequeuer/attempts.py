@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from batchflow import contract
 from batchflow.queues.protocol import Delivery
 from batchflow.records import FAILED, SUCCEEDED, JobRef, Message, Outcome, batch_id
 
@@ -30,7 +31,6 @@ __all__ = ["MAX_STARTS", "Batch", "Next", "Undecodable", "after_failure", "dead_
 SUSPECT_RECEIVES: Final = 3
 # That many start marks without an outcome are final.
 MAX_STARTS: Final = 10
-MAX_REASON_BYTES: Final = 1024
 
 # What SQS accepts is #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
@@ -117,4 +117,4 @@ def dead_letter(message: Message, reason: str) -> Message:
 def printable(reason: str) -> str:
     """At most 1 KiB of UTF-8, only characters that SQS takes; the others become U+FFFD."""
     text = _NOT_SQS.sub("\ufffd", reason)
-    return text.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    return text.encode()[: contract.MAX_REASON_BYTES].decode(errors="ignore")

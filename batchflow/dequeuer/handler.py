@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from batchflow.dequeuer.readiness import HOST
+from batchflow import contract
 
 __all__ = ["Answer", "HandlerClient", "Result"]
 
@@ -22,7 +22,6 @@ MAX_IDLE_S: Final = 1.0
 STALE_S: Final = 1.0
 # What our runtime answers while it stops; any other server's 503 is a failed attempt.
 RUNTIME_STOPPING: Final = 503
-MAX_REASON_BYTES: Final = 1024
 _CHUNK_BYTES: Final = 65_536
 
 
@@ -49,12 +48,12 @@ class HandlerClient:
     """Posts to the handler over a connection that is kept alive; for one thread, but `abort` may come from another.
 
     A redirect is not followed: like every status but 200 it is a failure. The answer's body is read to its end (a server may still be
-    at work while it streams one) and dropped. `runtime`: the server is ours, which answers 503 to what it does not begin with any more,
-    because it is stopping, and never closes a kept connection while it lives.
+    at work while it streams one) and dropped. `runtime`: the server is ours, which says `100 Continue` when it has a request, so that a
+    batch counts as tried only if it reached a living handler; and answers 503 to what it does not begin with, because it is stopping.
     """
 
     def __init__(self, port: int, timeout_s: float, *, runtime: bool = False) -> None:
-        self._address = (HOST, port)
+        self._address = (contract.HANDLER_HOST, port)
         self._timeout_s = timeout_s
         self._runtime = runtime
         self._socket: socket.socket | None = None
@@ -62,12 +61,13 @@ class HandlerClient:
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send one request and wait for the whole answer, at most `timeout_s` in all."""
-        lines = [f"POST {path} HTTP/1.1", f"Host: {HOST}:{self._address[1]}", f"Content-Length: {len(body)}"]
+        lines = [f"POST {path} HTTP/1.1", f"Host: {contract.HANDLER_HOST}:{self._address[1]}", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += ["Expect: 100-continue"] if self._runtime else []
         request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body  # in one packet, if it fits
         reused = self._usable()
         answer, begun = self._exchange(request)
-        if reused and not self._runtime and not begun and answer.result is Result.BROKEN and answer.seconds < STALE_S:
+        if reused and not begun and answer.result is Result.BROKEN and answer.seconds < STALE_S:
             # The server closed the kept connection just when we used it. Delivery is at least once, so it may get the batch again;
             # if it is the batch that kills the server, this time it counts.
             answer, _ = self._exchange(request)
@@ -101,6 +101,7 @@ class HandlerClient:
         begun = keep = False
         try:
             connection = self._send(request, deadline)
+            begun = self._runtime and bool(connection.recv(1, socket.MSG_PEEK))
             response = http.client.HTTPResponse(connection, method="POST")
             with response:
                 response.begin()
@@ -112,7 +113,8 @@ class HandlerClient:
         except TimeoutError:
             result, reason = Result.TIMED_OUT, f"no answer within {self._timeout_s:g} s"
         except (OSError, http.client.HTTPException) as error:
-            result, reason = Result.BROKEN, f"the connection broke: {error or type(error).__name__}"
+            result = Result.REFUSED if self._runtime and not begun else Result.BROKEN
+            reason = f"the connection broke: {error or type(error).__name__}"
         ended = time.monotonic()
         if keep:
             self._last_used = ended
@@ -139,7 +141,7 @@ class HandlerClient:
             chunk = response.read1(_CHUNK_BYTES)
             if not chunk:
                 break
-            head += chunk[: MAX_REASON_BYTES - len(head)]
+            head += chunk[: contract.MAX_REASON_BYTES - len(head)]
         if response.length:  # read1 does not say so
             raise http.client.IncompleteRead(b"", response.length)
         if response.status == 200:

@@ -12,7 +12,7 @@ from batchflow.queues.protocol import MAX_ENTRIES, Delivery, Queue
 
 __all__ = ["Held"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Held:
@@ -49,12 +49,12 @@ class Held:
             given = [d for d in deliveries if self._hidden_at.pop(d.receipt, None)]
         if not given:
             return
-        log.info("gives back", extra={"batches": len(given)})
+        _log.info("gives back", extra={"batches": len(given)})
         try:
             with self._extending:
                 self._queue.extend(given, 0)
         except BatchflowError as error:
-            log.warning("could not give back, others will get them when their visibility ends", extra={"error": str(error)})
+            _log.warning("could not give back, others will get them when their visibility ends", extra={"error": str(error)})
 
     def give_back_all(self) -> None:
         with self._lock:
@@ -85,7 +85,7 @@ class Held:
             try:
                 self._queue.extend(held, self._visibility_s)
             except BatchflowError as error:
-                log.warning("could not extend the visibility", extra={"batches": len(held), "error": str(error)})
+                _log.warning("could not extend the visibility", extra={"batches": len(held), "error": str(error)})
                 return
             with self._lock:
                 self._hidden_at.update((d.receipt, (d, now)) for d in held if d.receipt in self._hidden_at)

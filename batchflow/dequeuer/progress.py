@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from dataclasses import replace
 from threading import Event, Lock
 from typing import Final
@@ -16,7 +16,7 @@ from batchflow.records import SUCCEEDED, Counters, Outcome
 
 __all__ = ["DONE", "FAILED", "LEAVING", "READY", "WAITING", "Progress"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 SAVE_EVERY_S: Final = 2.0
 
@@ -29,15 +29,12 @@ FAILED: Final = "failed"
 
 
 class Progress:
-    """The worker's counters. Best effort: nothing depends on them but what people see.
+    """The worker's counters. Best effort: nothing depends on them but what people see."""
 
-    `hand` is what the worker has in hand; its length is shown.
-    """
-
-    def __init__(self, assignment: Assignment, hand: Sized) -> None:
+    def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._hand = hand
         self._lock = Lock()
+        self._news = Event()  # worth saving at once
         run = assignment.records.job.run
         self._counters = Counters(pod=assignment.pod, run=run, step=assignment.step, state=WAITING, started=time.time())
 
@@ -50,6 +47,8 @@ class Progress:
         with self._lock:
             ready = self._counters.ready if what or self._counters.ready else time.time()
             self._counters = replace(self._counters, state=WAITING if what else READY, error=what, ready=ready)
+        if not what:
+            self._news.set()
 
     def state(self, state: str, error: str = "") -> None:
         with self._lock:
@@ -73,13 +72,14 @@ class Progress:
 
     def save_regularly(self, ended: Event) -> None:
         """The saving thread: runs until `ended` is set."""
-        self.save()
-        while not ended.wait(SAVE_EVERY_S):
+        while not ended.is_set():
             self.save()
+            self._news.wait(SAVE_EVERY_S)
+            self._news.clear()
 
     def save(self) -> None:
         with self._lock:
-            self._counters = counters = replace(self._counters, updated=time.time(), in_hand=len(self._hand))
+            self._counters = counters = replace(self._counters, updated=time.time())
         try:
             self._assignment.records.save_counters(counters)
             if self._assignment.progress_file is not None:
@@ -87,4 +87,4 @@ class Progress:
                 most = max(counters.finished, self._assignment.share, 1)
                 self._assignment.progress_file.write_text(f"{counters.finished}/{most}\n")
         except (Unreachable, OSError) as error:
-            log.warning("could not save the counters", extra={"error": str(error)})
+            _log.warning("could not save the counters", extra={"error": str(error)})

@@ -18,14 +18,14 @@ from typing import Final
 
 import orjson
 
+from batchflow import contract
 from batchflow.errors import HandlerDown
 from batchflow.spec.model import Api, Probe
 
-__all__ = ["HOST", "Readiness", "probes_of"]
+__all__ = ["Readiness", "probes_of"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-HOST: Final = "127.0.0.1"
 # A Handler that failed to start that often in a row is given up, with its own words.
 MAX_FAILED_STARTS: Final = 3
 FIRST_PAUSE_S: Final = 0.05
@@ -128,12 +128,12 @@ def _reason(line: bytes) -> str:
 def _problem(probe: Probe) -> str:
     """Run a probe once; "" if it passed."""
     timeout_s = max(probe.timeout_s, 1)
-    where = f"{HOST}:{probe.port}"
+    where = f"{contract.HANDLER_HOST}:{probe.port}"
     try:
         if probe.kind == "tcp_socket":
-            socket.create_connection((HOST, probe.port), timeout_s).close()
+            socket.create_connection((contract.HANDLER_HOST, probe.port), timeout_s).close()
             return ""
-        connection = http.client.HTTPConnection(HOST, probe.port, timeout=timeout_s)
+        connection = http.client.HTTPConnection(contract.HANDLER_HOST, probe.port, timeout=timeout_s)
         try:
             connection.request("GET", probe.path or "/")
             status = connection.getresponse().status

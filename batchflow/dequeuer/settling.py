@@ -22,7 +22,7 @@ from batchflow.retry import Retry
 
 __all__ = ["DeadLetters", "Settling"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 DLQ_PAUSE_S: Final = 5.0
 
@@ -48,7 +48,7 @@ class DeadLetters:
             self._refusing_since = self._refusing_since or now
             if refused.permanent or now - self._refusing_since >= self._patience_s:
                 return refused.reason
-            log.warning("the dead-letter queue refuses, trying again", extra={"reason": refused.reason})
+            _log.warning("the dead-letter queue refuses, trying again", extra={"reason": refused.reason})
             if self._abandon.wait(min(DLQ_PAUSE_S, self._patience_s)):
                 raise Unreachable(f"the dead-letter queue refuses: {refused.reason}", where=self._queue.url)
 
@@ -88,7 +88,7 @@ class Settling:
         if marks <= attempts.MAX_STARTS:
             return True
         reason = f"lost its worker {attempts.MAX_STARTS} times"
-        log.error("batch given up", extra={"batch": batch.index, "reason": reason})
+        _log.error("batch given up", extra={"batch": batch.index, "reason": reason})
         self._give_up(batch, attempts.failed(batch, reason, handled=False))
         return False
 
@@ -98,7 +98,7 @@ class Settling:
     def failed(self, batch: Batch, reason: str, seconds: float) -> None:
         """An attempt failed: again, or for good."""
         reason = attempts.printable(reason)
-        log.warning("attempt failed", extra={"batch": batch.index, "attempt": batch.attempt, "reason": reason})
+        _log.warning("attempt failed", extra={"batch": batch.index, "attempt": batch.attempt, "reason": reason})
         self._progress.failed_attempt()
         outcome = attempts.failed(batch, reason, seconds=seconds)
         follows = attempts.after_failure(batch.attempt, self._dead_letters.max_receive_count if self._dead_letters else None)
@@ -110,7 +110,7 @@ class Settling:
     def undecodable(self, found: Undecodable) -> None:
         """A message that is no batch of ours is deleted; if it says which batch it should have been, that one failed."""
         reason = f"can't be decoded: {found.reason}"
-        log.error("message can't be decoded", extra={"batch": found.index, "reason": found.reason})
+        _log.error("message can't be decoded", extra={"batch": found.index, "reason": found.reason})
         outcome = None if found.index is None else Outcome(found.index, FAILED, 0, 0.0, attempts.printable(reason))
         self._committer.settle(Settled(found.delivery, outcome))
 

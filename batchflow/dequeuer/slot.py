@@ -16,8 +16,6 @@ from batchflow.errors import HandlerDown, Unreachable
 
 __all__ = ["Slot"]
 
-# A node that goes down stops all containers of the pod, the handler perhaps a little before us.
-SIGTERM_FOLLOWS_S: Final = 5.0
 REFUSED_PAUSE_S: Final = 0.2
 
 
@@ -77,7 +75,7 @@ class Slot:
         down_since: float | None = None
         while True:
             answer = self.client.post("/", headers, body)
-            if answer.result is Result.BROKEN and self._closing.wait(SIGTERM_FOLLOWS_S):
+            if answer.result is Result.BROKEN and self._closing.wait(contract.SIGTERM_FOLLOWS_S):
                 return None
             if answer.result is not Result.REFUSED:
                 return answer

@@ -28,10 +28,8 @@ from batchflow.status.accounting import Accounting
 
 __all__ = ["work", "work_off"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-# The runtime of a Handler answers 504 itself at `batch_timeout_s`, naming the line that hangs; wait for that answer.
-RUNTIME_ANSWERS_S: Final = 5.0
 # Kept of the grace period for what follows when the handler is through: commit, give back, save the counters.
 COMMIT_RESERVE_S: Final = 3.0
 _LOOK_AGAIN_S: Final = 0.1
@@ -79,7 +77,7 @@ class _Worker:
         self._ended = Event()  # nothing is held any more
         retry = Retry(settings.retry_s, self._closing)
         self._hand = Hand(additions.max_concurrency)
-        self._progress = Progress(assignment, self._hand)
+        self._progress = Progress(assignment)
         self._held = Held(queue, visibility_s=settings.visibility_s, heartbeat_s=settings.heartbeat_s)
         self._committer = Committer(assignment, queue, self._held, retry=Retry(settings.retry_s, self._abandon), committed=self._committed)
         dlq = None
@@ -101,12 +99,12 @@ class _Worker:
 
     def run(self) -> int:
         """Work until nothing is left, something fails or `stop` is set; returns the exit code, or raises what has none."""
-        log.info("starts", extra={"pod": self._assignment.pod, "port": self._assignment.port})
+        _log.info("starts", extra={"pod": self._assignment.pod, "port": self._assignment.port})
         saving = self._start("counters", self._progress.save_regularly, self._ended)
         beating = self._start("heartbeat", self._held.beat, self._ended)
         try:
             if self._readiness.wait(self._stop):
-                log.info("ready", extra={"pod": self._assignment.pod})
+                _log.info("ready", extra={"pod": self._assignment.pod})
                 self._handle_batches()
         except BaseException as error:
             self._fail(error)
@@ -123,7 +121,7 @@ class _Worker:
             if self._stop.is_set():
                 self._closing.set()
         self._progress.state(progress.LEAVING)
-        log.info("leaving", extra={"pod": self._assignment.pod, "in_hand": len(self._hand)})
+        _log.info("leaving", extra={"pod": self._assignment.pod, "in_hand": len(self._hand)})
         self._let_go(committer, others)
 
     def _receive(self) -> None:
@@ -166,7 +164,7 @@ class _Worker:
         self._progress.save()
         if not isinstance(failure, Unreachable):
             raise failure
-        log.error("failed", extra={"error": str(failure)})
+        _log.error("failed", extra={"error": str(failure)})
         return contract.EXIT_HANDLER_DOWN if isinstance(failure, HandlerDown) else contract.EXIT_TRY_AGAIN
 
     def _committed(self, outcomes: Sequence[Outcome]) -> None:
@@ -196,7 +194,7 @@ class _Worker:
 def _client(assignment: Assignment) -> HandlerClient:
     timeout_s = assignment.api.additions.batch_timeout_s
     if assignment.api.handler:
-        return HandlerClient(assignment.port, timeout_s + RUNTIME_ANSWERS_S, runtime=True)
+        return HandlerClient(assignment.port, timeout_s + contract.RUNTIME_ANSWERS_S, runtime=True)
     return HandlerClient(assignment.port, timeout_s)
 
 

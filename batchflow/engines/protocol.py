@@ -10,13 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from batchflow.contract import STEP_CLEANUP
+from batchflow.contract import NODE_NAME, STEP_CLEANUP
 
-__all__ = ["NODE_ID", "NODE_NAME", "Engine", "LogLine", "Observation", "worker_of"]
-
-# Annotations that Argo gives every pod.
-NODE_ID: Final = "workflows.argoproj.io/node-id"
-NODE_NAME: Final = "workflows.argoproj.io/node-name"
+__all__ = ["Engine", "LogLine", "Observation", "worker_of"]
 
 # `<workflow>[1].work(3:3)(0)`: step, fan-out index and value, retry number. The last two are there only if the step has them.
 _POD_NODE: Final = re.compile(r".*\.(?P<step>[-\w]+)(?:\((?P<index>\d+):[^)]*\))?(?:\(\d+\))?")
@@ -68,10 +64,6 @@ class Engine(Protocol):
 
         `follow` goes on until the workflow is finished and everything was given. Raises `errors.NotFound` if there is no such workflow.
         """
-        ...
-
-    def names(self) -> list[str]:
-        """The workflows of batchflow that there are, newest first."""
         ...
 
 

@@ -15,9 +15,8 @@ __all__ = ["DryRun", "dry_run"]
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """How much a job has to do; `files` is 0 for an item_list."""
+    """How much a job has to do."""
 
-    files: int
     items: int
     batches: int
 
@@ -27,18 +26,19 @@ def dry_run(source: Source, sources: Sources, *, on_file: Callable[[SourceFile],
 
     `on_file` is told each file as it is reached. Raises as `check_source` and `cut`.
     """
-    files = items = batches = 0
+    items = batches = 0
+    found = False
 
     def told(listed: Iterable[SourceFile]) -> Iterator[SourceFile]:
-        nonlocal files
+        nonlocal found
         for file in listed:
-            files += 1
+            found = True
             on_file(file)
             yield file
 
     for batch in cut(source, () if isinstance(source, ItemList) else told(list_files(source, sources)), sources):
         batches += 1
         items += batch.items
-    if not isinstance(source, ItemList) and not files:
+    if not isinstance(source, ItemList) and not found:
         raise nothing_matches(source)
-    return DryRun(files, items, batches)
+    return DryRun(items, batches)

@@ -76,4 +76,7 @@ def nothing_matches(source: FilePathLister | DelimitedFiles) -> InvalidInput:
         return InvalidInput("no s3 files match search criteria", where=source.key, kind=kind)
     searched = ", ".join(source.s3_paths)
     hint = f"files were searched whose path begins with {searched}" + (" and that the globs let through" if source.includes else "")
+    relative = [glob for glob in source.includes if not glob.startswith(("*" * 2, "/", "s3://", "{"))]
+    if relative:
+        hint = f'a glob matches the whole path: for "{relative[0]}" write "**/{relative[0]}"'
     return InvalidInput("no files match search criteria", where=source.key, hint=hint, kind=kind)

@@ -22,7 +22,6 @@ __all__ = ["finalize"]
 
 _log = logging.getLogger(__name__)
 
-RUNTIME_ANSWERS_S: Final = 5.0
 WAITING_SHARE: Final = 0.8  # of the grace period: for a hook that is under way; the rest is for recording its answer
 
 
@@ -102,8 +101,7 @@ class _Finalizer:
         return any(c.ready is not None for c in workers) or (not workers and not accounting.missing)
 
     def _hook(self, job: JobRef) -> int:
-        # The runtime of a Handler answers 504 itself at `batch_timeout_s`, naming the line that hangs.
-        timeout_s = self.api.additions.batch_timeout_s + (RUNTIME_ANSWERS_S if self.api.handler else 0.0)
+        timeout_s = self.api.additions.batch_timeout_s + (contract.RUNTIME_ANSWERS_S if self.api.handler else 0.0)
         answer = ask_hook(job, self.port, timeout_s=timeout_s, grace_s=self.settings.grace_s * WAITING_SHARE, stop=self.stop)
         if answer is None:
             return contract.EXIT_TERMINATED

@@ -15,13 +15,9 @@ __all__ = ["ask_hook"]
 
 _log = logging.getLogger(__name__)
 
-HOST: Final = "127.0.0.1"
 OK: Final = 200
 NO_HOOK: Final = 404  # the server has none: as good as done
 CUT_OFF: Final = (0, 503)  # what a hook answers, perhaps, because its server was told to stop
-MAX_REASON_BYTES: Final = 1024
-# A node that goes down stops all containers of the pod, the handler perhaps a little before us.
-SIGTERM_FOLLOWS_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.1
 
 
@@ -51,21 +47,21 @@ def ask_hook(job: JobRef, port: int, *, timeout_s: float, grace_s: float, stop: 
     answer = answers[0]
     if isinstance(answer, Unreachable):
         raise answer
-    if answer.status in CUT_OFF and stop.wait(SIGTERM_FOLLOWS_S):
+    if answer.status in CUT_OFF and stop.wait(contract.SIGTERM_FOLLOWS_S):
         return None
-    _log.info("the hook answered", extra={"status": answer.status, "error": answer.error})
+    _log.info("the hook answered", extra={"status": answer.status} | ({"error": answer.error} if answer.error else {}))
     return answer
 
 
 def _post(job: JobRef, port: int, timeout_s: float) -> HookAnswer:
-    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+    connection = http.client.HTTPConnection(contract.HANDLER_HOST, port, timeout=timeout_s)
     try:
         headers = {"Content-Type": "application/json", contract.HEADER_JOB: job.job_id}
         connection.request("POST", contract.HOOK_PATH, contract.HOOK_BODY, headers)
         response = connection.getresponse()
-        first = response.read(MAX_REASON_BYTES).decode(errors="replace").strip().partition("\n")[0].strip()
+        first = response.read(contract.MAX_REASON_BYTES).decode(errors="replace").strip().partition("\n")[0].strip()
     except ConnectionRefusedError as error:
-        raise Unreachable("the handler went away before the hook", where=f"{HOST}:{port}") from error
+        raise Unreachable("the handler went away before the hook", where=f"{contract.HANDLER_HOST}:{port}") from error
     except TimeoutError:
         return HookAnswer(job.run, 0, ok=False, error=f"no answer within {timeout_s:g} s")
     except (OSError, http.client.HTTPException) as error:

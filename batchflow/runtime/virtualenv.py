@@ -133,5 +133,6 @@ def _run(command: list[str], project: Path, lock_fd: int, *, quiet: bool, what: 
     if status:
         if quiet:
             print("\n".join(output))
-        errors = [line for line in output if line.startswith("ERROR:")] or list(output)[-3:]
+        # pip's last word is the short one; those before it may list every version that there is
+        errors = [line for line in output if line.startswith("ERROR:")][-1:] or list(output)[-3:]
         raise StartError(f"{what}: {' '.join(errors) or f'exit status {status}'}")

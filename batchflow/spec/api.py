@@ -17,10 +17,10 @@ from batchflow.spec.naming import label_name
 from batchflow.spec.pod import parse_pod
 from batchflow.spec.reader import Document, Place, document_of, read_document, shown_path
 
-__all__ = ["api_name", "handler_place", "load_api", "load_apis", "parse_api"]
+__all__ = ["MAX_API_NAME", "api_name", "handler_place", "load_api", "load_apis", "parse_api"]
 
 _KIND: Final = "BatchAPI"
-_MAX_NAME: Final = 42
+MAX_API_NAME: Final = 42
 _ENDPOINT: Final = re.compile(r"[a-zA-Z0-9_\-./]*")
 _MAX_ENDPOINT: Final = 1000
 
@@ -60,7 +60,7 @@ def parse_api(value: Mapping[str, Any], *, where: str) -> Api:
 
 def api_name(field: Field) -> str:
     """An api's name by Cortex's rules."""
-    name = label_name(field, longest=_MAX_NAME)
+    name = label_name(field, longest=MAX_API_NAME)
     if name.startswith("b-"):
         raise field.error('cannot begin with "b-"', hint="choose another name")
     return name

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
+from batchflow import contract
+
 __all__ = [
     "MAX_BATCH_BYTES",
     "Additions",
@@ -74,7 +76,7 @@ class Pod:
     """Container generation."""
 
     containers: tuple[Container, ...]
-    port: int = 8080
+    port: int = contract.DEFAULT_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Api:
 
     @property
     def port(self) -> int:
-        return self.pod.port if self.pod else 8080
+        return self.pod.port if self.pod else contract.DEFAULT_PORT
 
 
 @dataclass(frozen=True, slots=True)

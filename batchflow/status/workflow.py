@@ -20,7 +20,6 @@ from batchflow.status.verdict import Ending
 
 __all__ = ["ended", "ending", "finished_at", "nodes", "step_phase", "waiting_for", "worker_counts"]
 
-NODE_ID: Final = "workflows.argoproj.io/node-id"
 TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Error"})
 STALLED_AFTER_S: Final = 600  # the seed: "stuck in pending for more than 10 minutes"
 
@@ -69,7 +68,7 @@ def ending(workflow: Json | None, pods: Sequence[Json], counters: Iterable[Count
 
 def worker_counts(workflow: Json, pods: Sequence[Json], counters: Iterable[Counters], now: datetime) -> WorkerCounts:
     """Each worker by its latest pod; `running` are those whose dequeuer has seen the handler ready."""
-    by_node = {pod["metadata"].get("annotations", {}).get(NODE_ID): pod for pod in pods}
+    by_node = {pod["metadata"].get("annotations", {}).get(contract.NODE_ID): pod for pod in pods}
     states = {c.pod: c.state for c in counters}
     counts: dict[str, int] = {}
     every = nodes(workflow)

@@ -89,6 +89,7 @@ class JobRecords:
             raise NotFound(
                 f"unable to find BatchAPI job {self.job.job_id} ({self.job.api} api)",
                 where=self.store.url,
+                hint="run this where the job was submitted, or name its store in BATCHFLOW_STORE",
                 kind="job.not_found",
             )
         return SubmissionRecord.load(data)

@@ -20,7 +20,9 @@ def open_store(url: str) -> Store:
 
         return S3Store(connect(), url)
     if not url:
-        raise InvalidInput("no store is set", where="BATCHFLOW_STORE", hint="give s3://bucket/prefix, or --local for a run on this machine")
+        raise InvalidInput(
+            "is not set", where="BATCHFLOW_STORE", hint='give s3://bucket/prefix; or run on this machine: --local, engine="local"'
+        )
     return DirectoryStore(Path(url))
 
 

@@ -115,7 +115,7 @@ def check(job: Job, status: Json, story: str, *, one_may_fail: bool) -> None:
     notes = job.notes()
     handled = {rest[0][0] for event, *rest in notes if event == "ended"}
     assert len(handled) >= BATCHES - failed, story
-    assert {rest[0][0] for event, *rest in notes if event == "began"} == set(range(BATCHES)), story
+    assert len({rest[0][0] for event, *rest in notes if event == "began"}) >= BATCHES - failed, story
     complete = [place for place, (event, *_) in enumerate(notes) if event == "complete"]
     first_ends = {rest[0][0]: place for place, (event, *rest) in reversed(list(enumerate(notes))) if event == "ended"}
     assert complete, story

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from batchflow import contract
-from batchflow.dequeuer import slot
 from batchflow.errors import Unreachable
 from batchflow.queues.protocol import Depth
 from batchflow.records import FAILED, SUCCEEDED, Message, batch_id, batch_message
@@ -37,7 +36,7 @@ def test_every_batch_is_handled_once_and_its_message_deleted(job: Job) -> None:
     assert [(o.outcome, o.attempts) for o in job.only_outcomes()] == [(SUCCEEDED, 1)] * 25
     assert job.queue.depth() == Depth(0, 0)
     counters = job.counters()
-    assert (counters.state, counters.succeeded, counters.finished, counters.failed, counters.in_hand) == ("done", 25, 25, 0, 0)
+    assert (counters.state, counters.succeeded, counters.finished, counters.failed) == ("done", 25, 25, 0)
     assert counters.ready is not None
     assert (job.root / "mnt-1" / "progress").read_text() == "25/25\n"
 
@@ -138,7 +137,7 @@ def test_a_batch_that_hangs_fails_and_the_others_do_not(job: Job) -> None:
 
 
 def test_a_connection_broken_in_mid_request_is_a_failed_attempt(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slot, "SIGTERM_FOLLOWS_S", 0.1)
+    monkeypatch.setattr(contract, "SIGTERM_FOLLOWS_S", 0.1)
     job.enqueue(3)
     with handler(lambda request: None if request.index == 1 else 200) as server:
         assert job.work(server.port, max_receive_count=2) == contract.EXIT_OK
@@ -198,7 +197,7 @@ def test_a_handler_that_goes_away_for_good_ends_the_worker_and_gives_everything_
     closing = threading.Thread(target=lambda: (until(lambda: len(server.requests) >= 4, "requests"), server.close()))
     closing.start()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slot, "SIGTERM_FOLLOWS_S", 0.05)
+        patch.setattr(contract, "SIGTERM_FOLLOWS_S", 0.05)
         assert job.work(server.port, max_receive_count=9) == contract.EXIT_HANDLER_DOWN
     closing.join(30)
     assert job.counters().state == "failed"

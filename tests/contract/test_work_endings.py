@@ -254,7 +254,7 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), One).serve_forever()
 
 
 def test_a_batch_that_kills_the_handler_fails_and_the_others_do_not(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchflow.dequeuer.slot.SIGTERM_FOLLOWS_S", 0.1)
+    monkeypatch.setattr("batchflow.contract.SIGTERM_FOLLOWS_S", 0.1)
     job.enqueue(8)
     with handler(lambda _: 200) as free:
         port = free.port

@@ -299,8 +299,8 @@ def test_a_dry_run_counts_and_names_files_as_they_are_cut(tmp_path: Path) -> Non
     write(tmp_path, a=b"1\n2\n3\n", b=b"4\n5\n")
     told: list[str] = []
     answer = dry_run(lines(tmp_path, 2), LOCAL, on_file=lambda file: told.append(Path(file.path).name))
-    assert (answer, told) == (DryRun(files=2, items=5, batches=3), ["a", "b"])
-    assert dry_run(ItemList([1, 2, 3], 2), LOCAL) == DryRun(files=0, items=3, batches=2)
+    assert (answer, told) == (DryRun(items=5, batches=3), ["a", "b"])
+    assert dry_run(ItemList([1, 2, 3], 2), LOCAL) == DryRun(items=3, batches=2)
 
 
 def test_a_dry_run_finds_a_bad_line(tmp_path: Path) -> None:

@@ -94,6 +94,21 @@ def test_a_status_that_says_stopping_is_a_refusal() -> None:
         client.close()
 
 
+@pytest.mark.parametrize(
+    ("reply", "result"),
+    [
+        (b"", Result.REFUSED),  # killed before it had the request: no attempt
+        (b"HTTP/1.1 100 Continue\r\n\r\n", Result.BROKEN),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, Result.OK),
+    ],
+)
+def test_the_runtime_says_when_it_has_a_request(reply: bytes, result: Result) -> None:
+    with server(answers(reply)) as port:
+        client = HandlerClient(port, 10, runtime=True)
+        assert post(client).result is result
+        client.close()
+
+
 def test_a_connection_is_kept() -> None:
     with server(answers(OK, OK, OK)) as port:
         client = HandlerClient(port, 10)

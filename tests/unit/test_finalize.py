@@ -76,7 +76,7 @@ def test_a_hook_that_hangs_has_answered_badly(job: Job) -> None:
     job.additions = replace(job.additions, batch_timeout_s=1)
     over = threading.Event()
     with handler(lambda _: over.wait(60) and 200) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchflow.finalizer.hook.SIGTERM_FOLLOWS_S", 0.1)
+        patch.setattr("batchflow.contract.SIGTERM_FOLLOWS_S", 0.1)
         assert run(job, server.port) == contract.EXIT_HOOK_FAILED
         over.set()
     assert job.records.hook() == HookAnswer(1, 0, ok=False, error="no answer within 1 s")
@@ -86,7 +86,7 @@ def test_a_hook_that_breaks_the_connection_has_answered_badly(job: Job) -> None:
     job.total = 1
     worked(job, 1)
     with handler(lambda _: None) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchflow.finalizer.hook.SIGTERM_FOLLOWS_S", 0.1)
+        patch.setattr("batchflow.contract.SIGTERM_FOLLOWS_S", 0.1)
         assert run(job, server.port) == contract.EXIT_HOOK_FAILED
     hook = job.records.hook()
     assert hook is not None and hook.error.startswith("the connection broke")

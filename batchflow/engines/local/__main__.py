@@ -24,7 +24,7 @@ from batchflow.engines.local.runner import DEADLINE, STOP, Runner
 from batchflow.errors import Internal
 from batchflow.settings import Settings
 
-logger = logging.getLogger("batchflow.engines.local")
+_log = logging.getLogger("batchflow.engines.local")
 
 _TICK_S: Final = 0.1
 _PROGRESS_S: Final = 1.0
@@ -52,7 +52,7 @@ def main() -> None:
         _supervise(runner, folder, status, pods, deadline_s=job.deadline_s, shutdown=job.shutdown)
     except BaseException:
         # Every container's guard sees this process end, and ends its container.
-        logger.exception("the local engine ended before the job did")
+        _log.exception("the local engine ended before the job did")
         os._exit(1)
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import orjson
 
-from batchflow.engines.local.folder import TERMINAL_PHASES, RunFolder
+from batchflow.engines.local.folder import RunFolder
 from batchflow.engines.local.follow import log_lines
 from batchflow.engines.local.manifest import parse
 from batchflow.engines.protocol import LogLine, Observation
-from batchflow.errors import Internal, NotFound
+from batchflow.errors import Internal, NotFound, Unreachable
 from batchflow.settings import Settings
+from batchflow.status import workflow as workflow_status
 
 __all__ = ["LocalEngine"]
 
@@ -36,7 +37,10 @@ class LocalEngine:
         """Returns when the engine's process is there; it lives on without this one and without its terminal."""
         job = parse(workflow)
         folder = self._folder(job.name)
-        lock = folder.try_lock()
+        try:
+            lock = folder.try_lock()
+        except OSError as error:
+            raise Unreachable(f"can't be used: {error.strerror}", where=str(folder.path), hint="set BATCHFLOW_LOCAL_DIR") from error
         if lock is None:
             return
         try:
@@ -52,9 +56,9 @@ class LocalEngine:
         workflow = folder.workflow()
         if workflow is None:
             return Observation()
-        if not _is_finished(workflow) and not folder.locked:
+        if not workflow_status.ended(workflow) and not folder.locked:
             workflow = folder.workflow()  # it may have finished just before we looked at the lock
-            if workflow is None or not _is_finished(workflow):
+            if workflow is None or not workflow_status.ended(workflow):
                 return Observation(None, folder.pods(), "the local engine ended before the job did (killed?)")
         return Observation(workflow, folder.pods())
 
@@ -70,15 +74,9 @@ class LocalEngine:
 
         def finished() -> bool:
             workflow = self.observe(name).workflow
-            return workflow is None or _is_finished(workflow)
+            return workflow is None or workflow_status.ended(workflow)
 
         return log_lines(folder, worker=worker, container=container, follow=follow, finished=finished)
-
-    def names(self) -> list[str]:
-        if not self._root.is_dir():
-            return []
-        folders = [RunFolder(self._root, path.name) for path in self._root.iterdir() if (path / "workflow.json").is_file()]
-        return [folder.name for folder in sorted(folders, key=lambda folder: folder.submitted_ns, reverse=True)]
 
     def _folder(self, name: str) -> RunFolder:
         return RunFolder(self._root, name)
@@ -100,7 +98,3 @@ class LocalEngine:
             )
         if started.returncode != 0:
             raise Internal(f"the local engine did not start (exit code {started.returncode})", where=str(folder.engine_log))
-
-
-def _is_finished(workflow: Mapping[str, Any]) -> bool:
-    return workflow.get("status", {}).get("phase") in TERMINAL_PHASES

@@ -24,9 +24,8 @@ import orjson
 
 from batchflow.errors import InvalidInput
 
-__all__ = ["TERMINAL_PHASES", "RunFolder"]
+__all__ = ["RunFolder"]
 
-TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Error"})
 
 # Kubernetes: a name that can be a label's value too, as Argo makes of a workflow's.
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -98,14 +97,6 @@ class RunFolder:
         finally:
             os.close(file)
         return False
-
-    @property
-    def submitted_ns(self) -> int:
-        """When it was submitted: Unix nanoseconds."""
-        try:
-            return self._lock.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
 
 
 def _read(path: Path) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
+from batchflow.contract import NODE_ID, NODE_NAME
 from batchflow.engines.local.manifest import PodTemplate
-from batchflow.engines.protocol import NODE_ID, NODE_NAME
 
 __all__ = ["PodStatus", "PodStatuses", "now"]
 

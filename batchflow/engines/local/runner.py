@@ -19,7 +19,7 @@ from batchflow.engines.local.podstatus import PodStatuses
 
 __all__ = ["DEADLINE", "STOP", "Interruption", "Runner"]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # A cluster needs longer pauses to recover; here they would only make people wait.
 _LONGEST_BACKOFF_S: Final = 2.0
@@ -110,7 +110,7 @@ class Runner:
                 self._status.set_progress(node_id, progress)
 
     def _own_failure(self, error: Exception) -> tuple[str, str]:
-        logger.error("the local engine failed", exc_info=error)
+        _log.error("the local engine failed", exc_info=error)
         return "Error", f"the local engine failed: {error!r}; see {self._folder.engine_log}"
 
     def _run_steps(self) -> tuple[str, str]:

@@ -171,13 +171,6 @@ def test_logs_follow_from_before_the_first_pod_to_the_end(runs: Any) -> None:
     assert sorted(lines) == [("cleanup", "four"), ("enqueue", "one"), ("enqueue", "two"), ("work", "three")]
 
 
-def test_names_are_newest_first(runs: Any) -> None:
-    assert runs.engine.names() == []
-    for name in ("b", "a", "c"):
-        runs.run(runs.pod("work", "pass"), name=name)
-    assert runs.engine.names() == ["c", "a", "b"]
-
-
 def test_a_workflow_that_never_was(runs: Any) -> None:
     assert runs.engine.observe("never").workflow is None
     assert runs.engine.observe("never").pods == []
