@@ -35,7 +35,7 @@ def prepare(records: JobRecords, apis: ApiRecords, environ: Mapping[str, str]) -
     document = records.document()
     if document is None:
         raise NotFound("the job has no job.json", where=records.store.url, hint="its enqueuer writes it; look at the enqueuer's log")
-    submission = records.submission()
+    submission = records.request()
     api = apis.api(submission.api_name, submission.api_id)
     _write(Path(environ.get(contract.ENV_JOB_DOCUMENT, contract.JOB_DOCUMENT)), document)
     if api.handler:

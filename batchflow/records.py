@@ -141,6 +141,7 @@ class SubmissionRecord(_Record):
     created_time: str  # RFC 3339, UTC
     submission: dict[str, Any]
     directory: str = ""  # where the api's file is, on this machine; the local engine starts containers there
+    nonce: str = ""  # of this very attempt to submit, so that it knows its own record again when an answer was lost
 
     def same_request(self, other: SubmissionRecord) -> bool:
         return (self.api_name, self.api_id, self.submission) == (other.api_name, other.api_id, other.submission)

@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from batchflow import contract, logs
 from batchflow.dequeuer.assignment import Assignment
@@ -21,10 +21,10 @@ from batchflow.engines.protocol import Engine
 from batchflow.errors import BatchflowError, HandlerDown, InvalidInput, NotFound
 from batchflow.queues.open import open_queues
 from batchflow.queues.protocol import Queue, Queues
-from batchflow.records import Checkpoint, JobRef
+from batchflow.records import Checkpoint, Counters, JobRef
+from batchflow.retry import Retry
 from batchflow.settings import Settings
-from batchflow.spec.model import Api, Submission
-from batchflow.spec.stored import submission_from_document
+from batchflow.spec.model import Api, DeadLetterQueue
 from batchflow.status.accounting import Accounting
 from batchflow.store.jobs import ApiRecords, JobRecords
 from batchflow.store.open import open_sources, open_store
@@ -46,18 +46,30 @@ def run_step(name: str) -> int:
         contract.STEP_FINALIZE: _finalize,
         contract.STEP_CLEANUP: _cleanup,
     }
+    step = None
     try:
         if name not in steps:
             raise InvalidInput(f'there is no step "{name}"', hint=f"the steps are {', '.join(steps)}")
         step = _Step.from_env(os.environ)
         logs.setup(step.settings.log_level)
-        signal.signal(signal.SIGTERM, lambda *_: step.stop.set())
+        signal.signal(signal.SIGTERM, step.on_sigterm)
         return steps[name](step)
     except BatchflowError as error:
         print(f"batchflow step {name}: {error}", file=sys.stderr)
+        if step is not None:
+            _explain(step, name, error)
         if isinstance(error, HandlerDown):
             return contract.EXIT_HANDLER_DOWN
         return contract.EXIT_BAD_INPUT if isinstance(error, InvalidInput | NotFound) else contract.EXIT_TRY_AGAIN
+
+
+def _explain(step: _Step, name: str, error: BatchflowError) -> None:
+    """Let the job's status say why the step failed, unless it said so itself."""
+    try:
+        if all(counters.pod != step.pod for counters in step.records.counters()):
+            step.records.save_counters(Counters(step.pod, step.job.run, name, "failed", error=str(error), updated=time.time()))
+    except BatchflowError:  # the store may be the very reason
+        return
 
 
 @dataclass(frozen=True)
@@ -93,19 +105,33 @@ class _Step:
         return open_queues(self.settings)
 
     @cached_property
-    def submission(self) -> Submission:
-        return submission_from_document(self.records.submission().submission, api=self.job.api)
+    def retry(self) -> Retry:
+        return Retry(self.settings.retry_s, self.stop)
+
+    @cached_property
+    def request(self) -> dict[str, Any]:
+        """The submission's body without its source."""
+        return self.retry(self.records.request).submission
+
+    @cached_property
+    def dead_letter_queue(self) -> DeadLetterQueue | None:
+        named = self.request.get("sqs_dead_letter_queue")
+        return DeadLetterQueue(**named) if named else None
 
     @cached_property
     def api(self) -> Api:
-        return ApiRecords(self.store).api(self.job.api, self.records.submission().api_id)
+        api_id = self.retry(self.records.request).api_id
+        return self.retry(lambda: ApiRecords(self.store).api(self.job.api, api_id))
 
     @cached_property
     def enqueued(self) -> Checkpoint:
-        checkpoint = self.records.checkpoint()
+        checkpoint = self.retry(self.records.checkpoint)
         if checkpoint is None or not checkpoint.done:
             raise NotFound("the job is not enqueued", where=self.records.prefix, hint="its enqueue step runs first")
         return checkpoint
+
+    def on_sigterm(self, *_: object) -> None:
+        self.stop.set()
 
     def path(self, env: str, default: str) -> Path:
         return Path(self.environ.get(env) or default)
@@ -114,7 +140,7 @@ class _Step:
 def _prepare(step: _Step) -> int:
     from batchflow.prepare import prepare
 
-    prepare(step.records, ApiRecords(step.store), step.environ)
+    step.retry(lambda: prepare(step.records, ApiRecords(step.store), step.environ))
     return contract.EXIT_OK
 
 
@@ -126,8 +152,10 @@ def _enqueue(step: _Step) -> int:
         return contract.EXIT_TERMINATED
     output = step.path(contract.ENV_OUTPUTS, contract.OUTPUT_DIR) / contract.OUTPUT_WORKERS
     output.parent.mkdir(parents=True, exist_ok=True)
-    left = checkpoint.total if step.job.run == 1 else Accounting(checkpoint.total, step.records.outcomes()).missing
-    output.write_text(str(min(step.submission.workers, left)), encoding="utf-8")
+    left = checkpoint.total
+    if step.job.run > 1:
+        left = step.retry(lambda: Accounting(checkpoint.total, step.records.outcomes())).missing
+    output.write_text(str(min(step.request["workers"], left)), encoding="utf-8")
     return contract.EXIT_OK
 
 
@@ -180,12 +208,13 @@ def _cleanup(step: _Step) -> int:
         observe=observe,
         log_tails=lambda: _log_tails(engine, workflow),
         grace_s=step.settings.grace_s,
+        retry=step.retry,
     )
     return contract.EXIT_OK
 
 
 def _assignment(step: _Step, name: str) -> Assignment:
-    queue = step.submission.dead_letter_queue
+    queue = step.dead_letter_queue
     progress = step.environ.get(contract.ENV_PROGRESS)
     return Assignment(
         records=step.records,
@@ -194,7 +223,7 @@ def _assignment(step: _Step, name: str) -> Assignment:
         step=name,
         port=int(step.environ.get(contract.ENV_PORT) or step.api.port),
         total=step.enqueued.total,
-        workers=step.submission.workers,
+        workers=step.request["workers"],
         max_receive_count=queue.max_receive_count if queue else None,
         mnt=step.path(contract.ENV_MNT, contract.MNT_DIR),
         progress_file=Path(progress) if progress else None,
@@ -204,8 +233,9 @@ def _assignment(step: _Step, name: str) -> Assignment:
 
 def _open_queues(step: _Step) -> tuple[Queue, Queue | None]:
     """The run's queue, and the user's dead-letter queue if the job names one."""
-    dead_letters = step.submission.dead_letter_queue
-    return step.queues.open(step.enqueued.queue_url), step.queues.open_arn(dead_letters.arn) if dead_letters else None
+    named = step.dead_letter_queue
+    dead_letters = step.retry(lambda: step.queues.open_arn(named.arn)) if named else None
+    return step.queues.open(step.enqueued.queue_url), dead_letters
 
 
 def _log_tails(engine: Engine, workflow: str) -> Iterator[tuple[str, str, bytes]]:
@@ -214,11 +244,4 @@ def _log_tails(engine: Engine, workflow: str) -> Iterator[tuple[str, str, bytes]
         name, status = pod["metadata"]["name"], pod.get("status", {})
         containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
         for container in containers:
-            tail: deque[bytes] = deque()
-            size = 0
-            for line in engine.logs(workflow, worker=name, container=container["name"]):
-                tail.append(line.text.encode() + b"\n")
-                size += len(tail[-1])
-                while size > LOG_TAIL_BYTES and len(tail) > 1:
-                    size -= len(tail.popleft())
-            yield name, container["name"], b"".join(tail)
+            yield name, container["name"], engine.log_tail(workflow, name, container["name"], LOG_TAIL_BYTES)

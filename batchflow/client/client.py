@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,7 +41,8 @@ class Plan:
     def record(self, job_id: str) -> SubmissionRecord:
         """submission.json, as of now."""
         created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return SubmissionRecord(self.api.name, self.api_id, job_id, created, submission_document(self.submission), self.directory)
+        body = submission_document(self.submission)
+        return SubmissionRecord(self.api.name, self.api_id, job_id, created, body, self.directory, uuid.uuid4().hex)
 
 
 class Client:
@@ -82,14 +84,15 @@ class Client:
         while True:
             ref = JobRef(plan.api.name, job_id or new_job_id(time.time_ns()))
             records = JobRecords(self._services.store, ref)
-            if records.create_submission(plan.record(ref.job_id)):
+            record = plan.record(ref.job_id)
+            if records.create_submission(record) or records.submission().nonce == record.nonce:
                 return self._start(plan, records)
             if job_id:
                 return self._repeat(plan, records)
 
     def get(self, api: str, job_id: str) -> Job:
         """A job by its names; raises NotFound."""
-        JobRecords(self._services.store, JobRef(api, job_id)).submission()
+        JobRecords(self._services.store, JobRef(api, job_id)).request()
         return Job(self._services, api, job_id)
 
     def job_ids(self, api: str) -> list[str]:
@@ -109,6 +112,8 @@ class Client:
         try:
             self._services.engine.submit(self._services.manifest(plan.submission, plan.api, records.job), directory=plan.directory)
         except BaseException:
+            if self._services.engine.observe(records.job.workflow).workflow is not None:
+                raise  # it is there all the same, and needs its records
             self._services.store.delete(list(self._services.store.list(records.prefix)))
             raise
         return Job(self._services, records.job.api, records.job.job_id)

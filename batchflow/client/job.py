@@ -102,13 +102,15 @@ class Job:
         if not status.resumable:
             raise InvalidInput(f"every batch of job {self.id} of {self.api} has an outcome", hint="there is nothing to resume")
         records, services = self._records(), self._services
-        if (checkpoint := records.checkpoint()) and checkpoint.queue_url:
-            services.queues.remove(checkpoint.queue_url)  # the old run's, if its cleanup could not
-        record = records.submission()
-        submission = submission_from_document(record.submission, api=self.api)
         following = JobRef(self.api, self.id, records.job.run + 1)
-        # The workflow first: it is created once by its name, so a repeat after a crash between the two finds it.
-        services.engine.submit(services.manifest(submission, self._api(), following), directory=record.directory)
+        # The workflow first, then its number: a repeat after a crash between the two finds the workflow, and leaves it alone.
+        if services.engine.observe(following.workflow).workflow is None:
+            checkpoint = records.checkpoint()
+            if checkpoint and checkpoint.queue_url and checkpoint.run == records.job.run:
+                services.queues.remove(checkpoint.queue_url)  # if the old run's cleanup could not
+            record = records.submission()
+            submission = submission_from_document(record.submission, api=self.api)
+            services.engine.submit(services.manifest(submission, self._api(), following), directory=record.directory)
         records.save_run(following.run)
 
     def logs(self, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
@@ -137,8 +139,7 @@ class Job:
     def failures(self) -> Iterator[FailedBatch]:
         """Every failed batch so far, in order, with its items, which are cut again from the input."""
         records = self._records()
-        checkpoint = records.checkpoint()
-        accounting = Accounting(checkpoint.total if checkpoint else 0)
+        accounting = Accounting(records.total() or 0)
         last: dict[int, Outcome] = {}
         for outcome in records.outcomes():
             accounting.add(outcome)
@@ -151,7 +152,7 @@ class Job:
             yield FailedBatch(last[index], bodies.get(index))
 
     def _api(self) -> Api:
-        return self._services.apis.api(self.api, self._records().submission().api_id)
+        return self._services.apis.api(self.api, self._records().request().api_id)
 
     def _records(self) -> JobRecords:
         first = JobRecords(self._services.store, JobRef(self.api, self.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from threading import Event
-from typing import Final, Protocol
+from typing import Final
 
 from batchflow.dequeuer.assignment import Assignment
 from batchflow.dequeuer.attempts import Batch, decode
@@ -17,57 +17,50 @@ from batchflow.queues.protocol import MAX_ENTRIES, Delivery, Depth, Queue
 from batchflow.retry import Retry
 from batchflow.status.accounting import Accounting
 
-__all__ = ["FinalizeLeaves", "Leaving", "Receiver", "WorkerLeaves"]
+__all__ = ["Leaving", "Receiver"]
 
 POLL_S: Final = 1.0
 _PAUSE_S: Final = 0.1
 
 
-class Leaving(Protocol):
-    """When there is nothing more to wait for."""
+class Leaving:
+    """When a worker has nothing more to wait for.
 
-    def complete(self) -> bool:
-        """Whatever is in the queue, nothing is left to do."""
-        ...
+    A worker leaves when nothing is visible: the queue's numbers are approximate, but a long poll asks all of its servers, so two empty
+    ones say that nothing can be received, and the depth that nothing waits behind a message of its group that is still in flight.
 
-    def may_leave(self, depth: Depth, now: float) -> bool:
-        """Asked after empty polls, with nothing in hand; `now` in monotonic seconds."""
-        ...
-
-
-class WorkerLeaves:
-    """A worker leaves when nothing is visible; one that replaces a lost pod, when nothing is in flight either.
-
-    The queue's numbers are approximate (on SQS they may lag by a minute), but a long poll asks all of its servers: two empty ones say
-    that nothing can be received, the depth that nothing waits behind a message of its group that is still in flight.
+    One that replaces a lost pod is there for the lost one's batches, and without a hook nobody after it works them off. They are in
+    flight, which on SQS the depth may fail to say for a minute (GetQueueAttributes), so it is not taken at its word: the queue must be
+    quiet, nothing received, visible or in flight, for a whole visibility timeout. By then a batch whose holder is lost was visible again
+    whatever the depth said, and was received. It costs that much time after a loss, and no batch. Finalize leaves likewise.
     """
 
-    def __init__(self, *, replaced: bool) -> None:
-        self._replaced = replaced
+    def __init__(self, *, quiet_s: float | None = None, accounting: Accounting | None = None) -> None:
+        """`quiet_s`: how long the queue must be quiet; None: nothing visible is enough.
 
-    def complete(self) -> bool:
-        return False
-
-    def may_leave(self, depth: Depth, now: float) -> bool:
-        return depth.visible == 0 and not (self._replaced and depth.in_flight)
-
-
-class FinalizeLeaves:
-    """Finalize leaves when every batch has an outcome, or the queue has been empty, in flight included, for `quiet_s`."""
-
-    def __init__(self, accounting: Accounting, *, quiet_s: float) -> None:
-        self._accounting = accounting
+        With an `accounting` nothing is waited for any more once it misses no batch.
+        """
         self._quiet_s = quiet_s
+        self._accounting = accounting
         self._quiet_since: float | None = None
 
     def complete(self) -> bool:
-        return self._accounting.missing == 0
+        """Whatever is in the queue, nothing is left to do."""
+        return self._accounting is not None and self._accounting.missing == 0
+
+    def received(self) -> None:
+        """To be told of every poll that was not empty."""
+        self._quiet_since = None
 
     def may_leave(self, depth: Depth, now: float) -> bool:
+        """Asked after empty polls, with nothing in hand; `now` in monotonic seconds."""
+        if self._quiet_s is None:
+            return depth.visible == 0
         if depth.visible or depth.in_flight:
             self._quiet_since = None
             return False
-        self._quiet_since = self._quiet_since or now
+        if self._quiet_since is None:
+            self._quiet_since = now
         return now - self._quiet_since >= self._quiet_s
 
 
@@ -117,6 +110,7 @@ class Receiver:
             deliveries = self._receive(room, POLL_S if last else 0.0)
             if deliveries:
                 empty_polls = 0
+                self._leaving.received()
                 self._accept(deliveries)
                 continue
             empty_polls += 1

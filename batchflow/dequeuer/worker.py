@@ -17,7 +17,7 @@ from batchflow.dequeuer.holding import Hand
 from batchflow.dequeuer.outcomes import DELETERS, Committer
 from batchflow.dequeuer.progress import Progress
 from batchflow.dequeuer.readiness import Readiness, probes_of
-from batchflow.dequeuer.receiver import FinalizeLeaves, Leaving, Receiver, WorkerLeaves
+from batchflow.dequeuer.receiver import Leaving, Receiver
 from batchflow.dequeuer.settling import DeadLetters, Settling
 from batchflow.dequeuer.slot import Slot
 from batchflow.errors import HandlerDown, Unreachable
@@ -42,7 +42,8 @@ def work(assignment: Assignment, queue: Queue, dead_letters: Queue | None, stop:
     Returns an exit code of contract.py: 0, 69 (the handler is down), 75 (store or queue were out of reach) or 143 (`stop` was set).
     Any other error is raised after an orderly end.
     """
-    return _Worker(assignment, queue, dead_letters, WorkerLeaves(replaced=replaced), stop).run()
+    leaving = Leaving(quiet_s=assignment.settings.visibility_s if replaced else None)
+    return _Worker(assignment, queue, dead_letters, leaving, stop).run()
 
 
 def work_off(assignment: Assignment, queue: Queue, dead_letters: Queue | None, stop: Event, accounting: Accounting) -> int:
@@ -50,7 +51,7 @@ def work_off(assignment: Assignment, queue: Queue, dead_letters: Queue | None, s
 
     Waits for the handler to be ready even if no batch is left: the hook is next.
     """
-    leaving = FinalizeLeaves(accounting, quiet_s=assignment.settings.visibility_s)
+    leaving = Leaving(quiet_s=assignment.settings.visibility_s, accounting=accounting)
     return _Worker(assignment, queue, dead_letters, leaving, stop, accounting).run()
 
 

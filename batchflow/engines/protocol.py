@@ -56,13 +56,24 @@ class Engine(Protocol):
     def observe(self, name: str) -> Observation: ...
 
     def stop(self, name: str) -> None:
-        """Ask for an orderly end (`spec.shutdown: Stop`) and return at once; no effect if it ended, or is not there."""
+        """Ask for an orderly end (`spec.shutdown: Stop`) and return at once; no effect if it ended.
+
+        One that is not there yet is remembered: when it is submitted it only runs its exit handler.
+        """
         ...
 
     def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
         """The lines of the workflow's pods, all or those of one worker (as `worker_of` names it, or a pod's name) or container.
 
+        A line of more than 1 MiB comes in pieces.
         `follow` goes on until the workflow is finished and everything was given. Raises `errors.NotFound` if there is no such workflow.
+        """
+        ...
+
+    def log_tail(self, name: str, pod: str, container: str, limit_bytes: int) -> bytes:
+        """The last bytes of a container's output, from the first line that begins among them, if one does; empty if there is none.
+
+        `pod` and `container` are names as `observe` gives them.
         """
         ...
 

@@ -25,6 +25,8 @@ __all__ = ["SENDERS", "Confirmed", "Sender"]
 SENDERS: Final = 8
 # SQS quota "message size", for all messages of a call together, as it was until August 2025 and still is on many servers.
 CALL_BYTES: Final = MAX_BATCH_BYTES
+# A call that has to wait holds up the confirmation of all after it: so many a thread may be ahead of it, then sending waits too.
+UNCONFIRMED_PER_THREAD: Final = 8
 _TICK_S: Final = 0.2
 _LEAVE_S: Final = 5.0  # how long a call in flight is waited for when the sender is closed early
 
@@ -39,6 +41,8 @@ class Confirmed:
 
 @dataclass(slots=True)
 class _Call:
+    """Messages that are sent together; once they are sent they are dropped, and what stays is where they end."""
+
     messages: list[Message] = field(default_factory=list)
     size_bytes: int = 0
     end: Confirmed = field(default_factory=lambda: Confirmed(0, Position()))  # once this and all calls before are sent
@@ -57,9 +61,10 @@ class Sender:
         self._retry_s = retry_s
         self._tick = tick
         self._open = _Call()
-        # Bounds the memory: a call is at most CALL_BYTES.
-        self._calls: queue.Queue[_Call | None] = queue.Queue(threads)
-        self._unconfirmed: deque[_Call] = deque()  # in the order of their batches
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        # In the order of their batches. Their number bounds the memory: a call is at most CALL_BYTES.
+        self._unconfirmed: deque[_Call] = deque()
+        self._most_unconfirmed = UNCONFIRMED_PER_THREAD * threads
         self._confirmed = start
         self._changed = threading.Condition()  # guards what is unconfirmed and confirmed
         self._closed = threading.Event()
@@ -117,24 +122,24 @@ class Sender:
         """Return when everything is in the queue; raises as `send`."""
         if self._open.messages:
             self._submit()
-        while True:
-            with self._changed:
-                if not self._unconfirmed:
-                    return
-                self._changed.wait(_TICK_S)
-            self._check()
+        self._wait_until_unconfirmed(0)
 
     def _submit(self) -> None:
+        self._wait_until_unconfirmed(self._most_unconfirmed - 1)
         call, self._open = self._open, _Call()
         with self._changed:
             self._unconfirmed.append(call)
+        self._calls.put(call)
+        self._check()
+
+    def _wait_until_unconfirmed(self, most: int) -> None:
+        """Return when at most so many calls are unconfirmed."""
         while True:
-            try:
-                self._calls.put(call, timeout=_TICK_S)
-            except queue.Full:
-                self._check()
-            else:
-                return self._check()
+            with self._changed:
+                if len(self._unconfirmed) <= most:
+                    return
+                self._changed.wait(_TICK_S)
+            self._check()
 
     def _check(self) -> None:
         if self._error is not None:
@@ -176,6 +181,7 @@ class Sender:
     def _confirm(self, call: _Call) -> None:
         with self._changed:
             call.sent = True
+            call.messages = []
             while self._unconfirmed and self._unconfirmed[0].sent:
                 self._confirmed = self._unconfirmed.popleft().end
             self._changed.notify_all()

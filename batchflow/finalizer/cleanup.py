@@ -1,7 +1,7 @@
-"""Cleanup, the workflow's onExit: waits for workers to be gone, saves logs, writes the final status, then deletes the queue.
+"""Cleanup, the workflow's onExit: waits for workers to be gone, writes the final status, deletes the queue, saves the logs.
 
-Idempotent; in that order, because the enqueuer looks for the status to learn that its queue is not wanted any more, and because a
-status without a deleted queue costs a queue, while a deleted queue without a status would cost the verdict.
+Idempotent; in that order, because the enqueuer looks for the status to learn that its queue is not wanted any more, because a status
+without a deleted queue costs a queue, while a deleted queue without a status would cost the verdict, and because logs may be long.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from batchflow.queues.protocol import Queues
 from batchflow.records import FinalStatus
+from batchflow.retry import Retry
 from batchflow.status.adapter import final_status
 from batchflow.status.facts import account, gather
 from batchflow.status.model import JobStatus
@@ -46,25 +47,37 @@ def cleanup(
     observe: Callable[[], Observed],
     log_tails: Callable[[], Iterable[tuple[str, str, bytes]]],
     grace_s: float,
+    retry: Retry,
 ) -> JobStatus:
-    """End the run for good. `log_tails` gives (pod, container, last bytes) of every container there was."""
-    observed = _wait_for_others(observe, own_pod, grace_s + SPARE_S)
-    for pod, container, tail in log_tails():
-        records.save_log(pod, container, tail)
-    facts = gather(records, hook_due=hook_due, workflow=observed.workflow, pods=observed.pods)
-    status = final_status(facts, account(records, facts), datetime.now(UTC))
-    records.save_final(FinalStatus(records.job.run, status.to_dict()))
+    """End the run for good. `log_tails` gives (pod, container, last bytes) of every container there was.
+
+    Every call is tried again inside, because Argo does not retry onExit after a stop or a deadline. Raises Unreachable in the end.
+    """
+    observed = _wait_for_others(observe, own_pod, grace_s + SPARE_S, retry)
+
+    def verdict() -> JobStatus:
+        facts = gather(records, hook_due=hook_due, workflow=observed.workflow, pods=observed.pods)
+        return final_status(facts, account(records, facts), datetime.now(UTC))
+
+    status = retry(verdict)
+    retry(lambda: records.save_final(FinalStatus(records.job.run, status.to_dict())))
     _log.info("job ended", extra={"status": status.status})
-    if (queue := queues.find(queue_name)) is not None:
-        queues.remove(queue.url)
+    retry(lambda: _remove(queues, queue_name))
+    for pod, container, tail in log_tails():
+        retry(lambda pod=pod, container=container, tail=tail: records.save_log(pod, container, tail))  # type: ignore[misc]
     return status
 
 
-def _wait_for_others(observe: Callable[[], Observed], own_pod: str, limit_s: float) -> Observed:
+def _remove(queues: Queues, queue_name: str) -> None:
+    if (queue := queues.find(queue_name)) is not None:
+        queues.remove(queue.url)
+
+
+def _wait_for_others(observe: Callable[[], Observed], own_pod: str, limit_s: float, retry: Retry) -> Observed:
     """After stop and deadline, onExit may overlap with pods that are still terminating and may yet write outcomes."""
     deadline = time.monotonic() + limit_s
     while True:
-        observed = observe()
+        observed = retry(observe)
         others = [pod for pod in observed.pods if pod["metadata"]["name"] != own_pod]
         if not any(pod["status"].get("phase") in ("Pending", "Running") for pod in others) or time.monotonic() > deadline:
             return observed

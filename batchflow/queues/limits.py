@@ -14,10 +14,12 @@ from batchflow.errors import Internal, InvalidInput
 from batchflow.queues.protocol import MAX_ENTRIES, Refused
 from batchflow.records import Message
 
-__all__ = ["MAX_CALL_BYTES", "MAX_WAIT_S", "calls", "check_count", "check_name", "refused", "size_bytes"]
+__all__ = ["MAX_CALL_BYTES", "MAX_VISIBILITY_S", "MAX_WAIT_S", "calls", "check_count", "check_name", "refused", "size_bytes"]
 
 # Quota "message size", of one message and of all messages of a batch together: bodies, attributes' names, types and values.
 MAX_CALL_BYTES: Final = 1_048_576
+# Quota "message visibility timeout": 12 hours.
+MAX_VISIBILITY_S: Final = 43_200
 # Quota "message attributes".
 MAX_ATTRIBUTES: Final = 10
 # ReceiveMessage's WaitTimeSeconds.

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from batchflow.errors import InvalidInput, NotFound, Unreachable
-from batchflow.queues.limits import check_count, check_name, refused
+from batchflow.queues.limits import MAX_VISIBILITY_S, check_count, check_name, refused
 from batchflow.queues.protocol import Delivery, Depth, Queue, Refused
 from batchflow.records import Message
 
@@ -28,6 +28,8 @@ PURGE_ROWS: Final = 20  # of expired dedup ids, each send: twice what a send add
 _SCHEME: Final = "sqlite://"
 _SUFFIX: Final = ".db"
 
+# Times are the wall clock's: processes share it, and it may be set back. So a message is sent with `visible_at` 0, and a time further
+# ahead than any that is ever written counts as past.
 # AUTOINCREMENT: an id is never used again, so that an old receipt can't name a newer message.
 # A row's body comes last, so that reading the columns before it does not touch its overflow pages.
 _SCHEMA: Final = """
@@ -45,45 +47,49 @@ CREATE INDEX messages_visible ON messages (visible_at);
 CREATE INDEX messages_grp ON messages (grp);
 CREATE TABLE sent (grp TEXT NOT NULL, dedup TEXT NOT NULL, expires REAL NOT NULL, UNIQUE (grp, dedup));
 """
-_REMEMBER: Final = """
-INSERT INTO sent (grp, dedup, expires) VALUES (?1, ?2, ?3 + ?4)
-ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE expires <= ?3
+_REMEMBERED: Final = f"expires > ?1 AND expires <= ?1 + {DEDUP_S}"
+_REMEMBER: Final = f"""
+INSERT INTO sent (grp, dedup, expires) VALUES (?2, ?3, ?1 + {DEDUP_S})
+ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE NOT ({_REMEMBERED})
 """
-_FORGET: Final = f"DELETE FROM sent WHERE rowid IN (SELECT rowid FROM sent ORDER BY rowid LIMIT {PURGE_ROWS}) AND expires <= ?"
-_INSERT: Final = "INSERT INTO messages (visible_at, grp, dedup, attributes, body) VALUES (?, ?, ?, ?, ?)"
-_ANY_VISIBLE: Final = "SELECT 1 FROM messages WHERE visible_at <= ? LIMIT 1"
+_FORGET: Final = f"""
+DELETE FROM sent WHERE rowid IN (SELECT rowid FROM sent ORDER BY rowid LIMIT {PURGE_ROWS}) AND NOT ({_REMEMBERED})
+"""
+_INSERT: Final = "INSERT INTO messages (visible_at, grp, dedup, attributes, body) VALUES (0, ?, ?, ?, ?)"
+_HIDDEN: Final = f"visible_at > ?1 AND visible_at <= ?1 + {MAX_VISIBILITY_S}"
+_ANY_VISIBLE: Final = f"SELECT 1 FROM messages WHERE visible_at <= ?1 OR visible_at > ?1 + {MAX_VISIBILITY_S} LIMIT 1"
 # Only a group's oldest message is ever given out: while that one is hidden, the others wait.
-_NEXT: Final = """
+_NEXT: Final = f"""
 SELECT id, receives + 1, grp, dedup, attributes, body FROM messages AS message
-WHERE visible_at <= ? AND NOT EXISTS (SELECT 1 FROM messages AS older WHERE older.grp = message.grp AND older.id < message.id)
-ORDER BY visible_at, id LIMIT ?
+WHERE NOT ({_HIDDEN}) AND NOT EXISTS (SELECT 1 FROM messages AS older WHERE older.grp = message.grp AND older.id < message.id)
+ORDER BY visible_at, id LIMIT ?2
 """
 _HIDE: Final = "UPDATE messages SET visible_at = ?, receives = ? WHERE id = ?"
+# As long as nobody received it again, its holder may still delete or extend what is hidden for too long.
 _HELD: Final = "id = ? AND receives = ? AND visible_at > ?"
-_DEPTH: Final = """
-SELECT (SELECT count(*) FROM messages WHERE visible_at <= ?1), (SELECT count(*) FROM messages WHERE visible_at > ?1)
-"""
+_DEPTH: Final = f"SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM messages WHERE {_HIDDEN})"
 
 
 class SqliteQueues:
     """Queues below one directory, which is made at need; their URLs are `sqlite:///<directory>/<name>.db`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._directory = directory
+        self._clock = clock
 
     def create(self, name: str, *, visibility_s: int, tags: Mapping[str, str]) -> Queue:
         """As in the Protocol; every receive says its visibility, and nothing looks for a file by tags."""
         path = self._file(name)
         if not path.exists():
             _create_file(path)
-        return SqliteQueue(path)
+        return SqliteQueue(path, self._clock)
 
     def open(self, url: str) -> Queue:
-        return SqliteQueue(_path(url))
+        return SqliteQueue(_path(url), self._clock)
 
     def find(self, name: str) -> Queue | None:
         path = self._file(name)
-        return SqliteQueue(path) if path.exists() else None
+        return SqliteQueue(path, self._clock) if path.exists() else None
 
     def open_arn(self, arn: str) -> Queue:
         """The queue that the ARN's last part names, made at first use: a local run needs nothing that was set up before."""
@@ -108,8 +114,10 @@ class SqliteQueues:
 class SqliteQueue:
     """One connection, opened at first use; threads take turns at it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        """`clock`: seconds since the epoch, the same for all that use the file."""
         self._path = path
+        self._clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -122,11 +130,11 @@ class SqliteQueue:
         bad = refused(messages)
         never = {id(entry.message) for entry in bad}
         with self._transaction() as connection:
-            now = time.time()
+            now = self._clock()
             new = [
-                (now, m.group, m.dedup, orjson.dumps(dict(m.attributes)).decode(), m.body)
+                (m.group, m.dedup, orjson.dumps(dict(m.attributes)).decode(), m.body)
                 for m in messages
-                if id(m) not in never and connection.execute(_REMEMBER, (m.group, m.dedup, now, DEDUP_S)).rowcount
+                if id(m) not in never and connection.execute(_REMEMBER, (now, m.group, m.dedup)).rowcount
             ]
             connection.executemany(_INSERT, new)
             connection.execute(_FORGET, (now,))
@@ -146,19 +154,19 @@ class SqliteQueue:
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
         with self._transaction() as connection:
-            now = time.time()
+            now = self._clock()
             connection.executemany(f"DELETE FROM messages WHERE {_HELD}", [(*_ids(d), now) for d in deliveries])
 
     def extend(self, deliveries: Sequence[Delivery], visibility_s: int) -> None:
         with self._transaction() as connection:
-            now = time.time()
+            now = self._clock()
             rows = [(now + visibility_s, *_ids(d), now) for d in deliveries]
             connection.executemany(f"UPDATE messages SET visible_at = ? WHERE {_HELD}", rows)
 
     def depth(self) -> Depth:
         with self._open() as connection:
-            visible, in_flight = connection.execute(_DEPTH, (time.time(),)).fetchone()
-        return Depth(visible, in_flight)
+            total, in_flight = connection.execute(_DEPTH, (self._clock(),)).fetchone()
+        return Depth(total - in_flight, in_flight)
 
     def close(self) -> None:
         with self._lock:
@@ -169,10 +177,10 @@ class SqliteQueue:
     def _take(self, limit: int, visibility_s: int) -> list[Delivery]:
         with self._open() as connection:
             # An empty poll must not take the write lock from those who have something to write.
-            if connection.execute(_ANY_VISIBLE, (time.time(),)).fetchone() is None:
+            if connection.execute(_ANY_VISIBLE, (self._clock(),)).fetchone() is None:
                 return []
         with self._transaction() as connection:
-            now = time.time()
+            now = self._clock()
             rows = connection.execute(_NEXT, (now, limit)).fetchall()
             connection.executemany(_HIDE, [(now + visibility_s, receives, row_id) for row_id, receives, *_ in rows])
         return [

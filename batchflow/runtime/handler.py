@@ -41,7 +41,8 @@ _GENERATIONS = {
 class LoadedHandler:
     """An instance of the user's class. Its methods raise whatever the user's code raises."""
 
-    def __init__(self, instance: Any, generation: _Generation) -> None:
+    def __init__(self, instance: Any, generation: _Generation, job_id: str) -> None:
+        self.job_id = job_id
         self._handle = getattr(instance, generation.method)
         self._batch_args = _arguments(self._handle)
         self._hook = getattr(instance, _HOOK, None)
@@ -80,9 +81,10 @@ def load(settings: Settings) -> LoadedHandler:
         raise StartError(f"{entry['path']}: {generation.class_name} class is not defined")
     _check(cls, generation, entry["path"])
     job = _read_json(settings.job_spec)
+    job_id = job["job_id"]  # read before the user's code can change it
     given = {"config": merge_config(entry.get("config") or {}, job.get("config") or {}), "job_spec": job}
     instance = cls(**{name: given[name] for name in _arguments(cls.__init__, bound=False)})
-    return LoadedHandler(instance, generation)
+    return LoadedHandler(instance, generation, job_id)
 
 
 def merge_config(api: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:

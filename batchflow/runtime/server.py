@@ -12,8 +12,9 @@ from socketserver import TCPServer, ThreadingMixIn
 from threading import Condition, Thread
 from typing import Any
 
+from .reasons import clip
 from .service import Answer, Batch, Service
-from .settings import HEADER_ATTEMPT, HEADER_BATCH_ID, HEADER_BATCH_INDEX, HOOK_PATH
+from .settings import HEADER_ATTEMPT, HEADER_BATCH_ID, HEADER_BATCH_INDEX, HEADER_JOB, HOOK_PATH
 
 __all__ = ["Server"]
 
@@ -144,10 +145,13 @@ class _RequestHandler(BaseHTTPRequestHandler):
             os._exit(_EXIT_HUNG)  # nothing else ends a thread that hangs
 
     def _answer(self, body: bytes) -> Answer:
+        if self.path not in ("/", HOOK_PATH):
+            return Answer(404, "there is / and /on-job-complete")
+        job_id = self.fields.get(HEADER_JOB.lower())
+        if job_id not in (None, self.server.service.job_id):  # on one machine two jobs may come upon the same port
+            return Answer(503, clip(f"this is the handler of job {self.server.service.job_id}, not of {job_id}"))
         if self.path == HOOK_PATH:
             return self.server.service.complete()
-        if self.path != "/":
-            return Answer(404, "there is / and /on-job-complete")
         batch_id, index, attempt = (self.fields.get(name.lower(), "?") for name in (HEADER_BATCH_ID, HEADER_BATCH_INDEX, HEADER_ATTEMPT))
         return self.server.service.handle(Batch(body, batch_id, index, attempt))
 

@@ -48,6 +48,10 @@ class Service:
         self._project = project
         self._timeout_s = timeout_s
 
+    @property
+    def job_id(self) -> str:
+        return self._handler.job_id
+
     def handle(self, batch: Batch) -> Answer:
         """200; 400 if the body is no JSON array; else as `_call`."""
         try:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["HEADER_ATTEMPT", "HEADER_BATCH_ID", "HEADER_BATCH_INDEX", "HOOK_PATH", "Settings"]
+__all__ = ["HEADER_ATTEMPT", "HEADER_BATCH_ID", "HEADER_BATCH_INDEX", "HEADER_JOB", "HOOK_PATH", "Settings"]
 
+HEADER_JOB = "X-Cortex-Job-ID"
 HEADER_BATCH_ID = "X-Batchflow-Batch-Id"
 HEADER_BATCH_INDEX = "X-Batchflow-Batch-Index"
 HEADER_ATTEMPT = "X-Batchflow-Attempt"

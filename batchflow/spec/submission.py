@@ -5,6 +5,7 @@ First every field's type, then the rules, so that a wrong type wins over a broke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,7 @@ from batchflow.spec.reader import Place, document_of
 
 __all__ = ["parse_fields", "parse_submission"]
 
+_FIFO_ARN: Final = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d+:[A-Za-z0-9_-]{1,75}\.fifo")
 _LIMIT: Final = MAX_BATCH_BYTES - 1
 _ITEM_LIMIT: Final = _LIMIT - 2  # alone in its batch it stands between two brackets
 _ONE_SOURCE: Final = "specify exactly one of the following keys: item_list, file_path_lister, or delimited_files"
@@ -88,6 +90,9 @@ class _Draft:
             queue_place = self.place.at("sqs_dead_letter_queue")
             if not self.queue.arn:
                 raise queue_place.at("arn").error("cannot be empty", kind=CANNOT_BE_EMPTY)
+            if not _FIFO_ARN.fullmatch(self.queue.arn):
+                hint = "such as arn:aws:sqs:us-west-2:123456789012:failed.fifo"
+                raise queue_place.at("arn").error(f'"{self.queue.arn}" is not the ARN of a FIFO queue', hint=hint)
             _at_least_one(queue_place.at("max_receive_count"), self.queue.max_receive_count)
         if isinstance(source, ItemList):
             _check_batches(sizes, source.batch_size, place)

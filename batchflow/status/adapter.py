@@ -28,6 +28,7 @@ class Facts:
     submission: SubmissionRecord
     run: int
     hook_due: bool
+    total: int | None = None
     checkpoint: Checkpoint | None = None
     counters: Sequence[Counters] = ()
     hook: HookAnswer | None = None
@@ -36,10 +37,6 @@ class Facts:
     pods: Sequence[Mapping[str, Any]] = ()
     explanation: str = ""
     depth: Depth | None = None
-
-    @property
-    def total(self) -> int | None:
-        return self.checkpoint.total if self.checkpoint and self.checkpoint.done else None
 
     @property
     def error(self) -> str:
@@ -54,7 +51,7 @@ class Facts:
     @property
     def enqueued(self) -> bool:
         """This run's enqueuer has ended well."""
-        return self.total is not None and self.checkpoint is not None and self.checkpoint.run == self.run
+        return self.checkpoint is not None and self.checkpoint.done and self.checkpoint.run == self.run
 
     @property
     def over(self) -> bool:

@@ -26,9 +26,10 @@ def gather(
 ) -> Facts:
     """Read the job's small records; `workflow`, `pods` and `explanation` are what the engine observed of the run."""
     return Facts(
-        submission=records.submission(),
+        submission=records.request(),
         run=records.job.run,
         hook_due=hook_due,
+        total=records.total(),
         checkpoint=records.checkpoint(),
         counters=records.counters(),
         hook=records.hook(),

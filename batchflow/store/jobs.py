@@ -94,6 +94,23 @@ class JobRecords:
             )
         return SubmissionRecord.load(data)
 
+    def request(self) -> SubmissionRecord:
+        """The submission without its source: of an item_list, submission.json may have many megabytes, and few need them.
+
+        Read from job.json, once the enqueuer has written that; until then from submission.json.
+        """
+        data = self.document()
+        if data is None:
+            return self.submission()
+        document = orjson.loads(data)
+        kept = {key: document[key] for key in ("workers", "timeout", "sqs_dead_letter_queue", "config")}
+        return SubmissionRecord(document["api_name"], document["api_id"], document["job_id"], document["start_time"], kept)
+
+    def total(self) -> int | None:
+        """The job's number of batches; None until they were all cut, in whichever run."""
+        data = self.document()
+        return None if data is None else int(orjson.loads(data)["total_batch_count"])
+
     def latest_run(self) -> int:
         data = self._get("run.json")
         return 1 if data is None else RunRecord.load(data).run

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import batchflow
 from batchflow.client import Client
+from batchflow.engines.open import open_engine
+from batchflow.engines.protocol import Engine
 from batchflow.settings import Settings
-from tests.acceptance.command import EXAMPLES
+from batchflow.store.directory import DirectoryStore
+from tests.acceptance.command import EXAMPLES, until
 
 
 @pytest.fixture
@@ -28,6 +34,61 @@ def test_submit_wait_and_get(settings: Settings) -> None:
     assert again.status() == status
     assert any("Ada" in line.text for line in again.logs(container="handler"))
     assert list(again.failures()) == []
+
+
+def test_a_repeat_of_resume_that_was_cut_off_leaves_the_run_at_work_alone(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "cortex.yaml").write_text("- {name: gated, kind: BatchAPI, handler: {type: python, path: handler.py}}")
+    (tmp_path / "handler.py").write_text(
+        "import pathlib, time\n"
+        "class Handler:\n"
+        "    def __init__(self, config): self.gate = pathlib.Path(config['gate'])\n"
+        "    def handle_batch(self, payload):\n"
+        "        while not self.gate.exists(): time.sleep(0.02)\n"
+    )
+    body = {"api": "gated", "workers": 1, "config": {"gate": str(tmp_path / "gate")}, "item_list": {"items": [1, 2], "batch_size": 1}}
+    (tmp_path / "job.yaml").write_text(json.dumps(body))
+    short = replace(settings, grace_s=2)
+    job = batchflow.submit(tmp_path / "job.yaml", engine="local", settings=short)
+    until(lambda: job.status().status == "running", "the job to run")
+    job.stop()
+    assert job.wait().status == "stopped"
+    job.resume()
+    # as if the client had died before it wrote the number of the new run
+    DirectoryStore(tmp_path / "store").delete([f"jobs/gated/{job.id}/run.json"])
+    assert job.status().status == "stopped"
+    job.resume()
+    (tmp_path / "gate").touch()
+    status = job.wait()
+    assert (status.status, status.run, status.batch_metrics.succeeded) == ("succeeded", 2, 2)
+
+
+class Interrupted:
+    """The local engine, but for an interruption (Ctrl-C) before or after a submission took effect."""
+
+    def __init__(self, engine: Engine, *, after: bool) -> None:
+        self.engine, self.after = engine, after
+
+    def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
+        if self.after:
+            self.engine.submit(workflow, directory=directory)
+        raise KeyboardInterrupt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupted_submit_leaves_a_whole_job_or_none(settings: Settings, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
+    monkeypatch.setattr("batchflow.client.services.open_engine", lambda chosen: Interrupted(open_engine(chosen), after=after))
+    submission = batchflow.load(EXAMPLES / "hello" / "job.yaml")
+    with pytest.raises(KeyboardInterrupt):
+        batchflow.submit(submission, engine="local", job_id="f" * 16, settings=settings)
+    monkeypatch.undo()
+    if after:
+        assert batchflow.get("hello", "f" * 16, settings=settings).wait().status == "succeeded"
+    else:
+        with pytest.raises(batchflow.NotFound):
+            batchflow.get("hello", "f" * 16, settings=settings)
 
 
 def test_compile_needs_no_store_and_no_cluster() -> None:

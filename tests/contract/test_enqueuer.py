@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from batchflow.enqueuer import enqueue, queue_name
 from batchflow.enqueuer.batching import Batch, Position
-from batchflow.enqueuer.sending import CALL_BYTES, Confirmed, Sender
+from batchflow.enqueuer.sending import CALL_BYTES, UNCONFIRMED_PER_THREAD, Confirmed, Sender
 from batchflow.errors import InvalidInput, NotFound, Unreachable
 from batchflow.queues.limits import size_bytes
 from batchflow.queues.protocol import Delivery, Depth, Queue, Refused
@@ -285,6 +286,53 @@ def test_the_checkpoint_never_passes_a_batch_that_is_not_in_the_queue(tmp_path: 
         slow.set()
         sender.finish()
         assert sender.confirmed == Confirmed(50, Position(50))
+
+
+class FirstWaits:
+    """A queue to which the first call gets only when `enough` calls were begun and no more are; `tick` is the sender's."""
+
+    def __init__(self, directory: Path, *, enough: int) -> None:
+        self.queue = FaultyQueue(SqliteQueues(directory).create("q.fifo", visibility_s=60, tags={}), self._fault)
+        self.most_calls = 0  # that were begun when the first got there
+        self.most_bytes = 0  # in memory then
+        self._enough = enough
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._seen: list[int] = []
+        self._go = threading.Event()
+
+    def _fault(self, messages: Sequence[Message]) -> list[Refused]:
+        self.queue.calls.clear()
+        with self._lock:
+            self._calls += 1
+        if messages[0].group == "0":
+            assert self._go.wait(60)
+        return []
+
+    def tick(self) -> None:
+        with self._lock:
+            self._seen.append(self._calls)
+            still = self._calls >= self._enough and self._seen[-5:] == [self._calls] * 5
+        if still and not self._go.is_set():
+            self.most_calls, self.most_bytes = self._calls, tracemalloc.get_traced_memory()[0]
+            self._go.set()
+
+
+def test_a_call_that_waits_holds_up_the_others_before_memory_fills(tmp_path: Path) -> None:
+    threads, calls, body_bytes = 2, 100, 200_000  # one batch is a call
+    first = FirstWaits(tmp_path, enough=UNCONFIRMED_PER_THREAD * threads)
+    tracemalloc.start()
+    try:
+        with Sender(JOB, first.queue, Confirmed(0, Position()), retry_s=60, tick=first.tick, threads=threads) as sender:
+            for index in range(calls):
+                sender.send(Batch(index, f'["{"x" * body_bytes}"]', 1, Position(index + 1)))
+            sender.finish()
+    finally:
+        tracemalloc.stop()
+    assert sender.confirmed == Confirmed(calls, Position(calls))
+    assert first.most_calls == UNCONFIRMED_PER_THREAD * threads
+    assert first.most_bytes < 5 * body_bytes, "what was sent is kept"
+    first.queue.close()
 
 
 class Killed(BaseException):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from batchflow.errors import InvalidInput, NotFound, Unreachable
-from batchflow.queues.sqlite import SqliteQueues
+from batchflow.queues.limits import MAX_VISIBILITY_S
+from batchflow.queues.protocol import Depth, Queue
+from batchflow.queues.sqlite import DEDUP_S, SqliteQueues
 from batchflow.records import Message
 
 PROCESS = Path(__file__).with_name("sqlite_process.py")
@@ -88,3 +92,76 @@ def test_a_file_that_is_no_queue_is_named(tmp_path: Path) -> None:
 def test_what_is_no_local_queue_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(InvalidInput):
         SqliteQueues(tmp_path).open(url)
+
+
+@dataclass
+class Clock:
+    """A wall clock that goes where it is set."""
+
+    now: float = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def clocked(tmp_path: Path, clock: Clock) -> Iterator[Queue]:
+    queue = SqliteQueues(tmp_path, clock=clock).create("a.fifo", visibility_s=60, tags={})
+    yield queue
+    queue.close()
+
+
+def received(queue: Queue) -> list[str]:
+    return [delivery.message.body for delivery in queue.receive(10, 0, 60)]
+
+
+@pytest.mark.parametrize("step_s", [-1, -1e9, 1e9])
+def test_what_was_sent_is_visible_whatever_the_clock_does(clocked: Queue, clock: Clock, step_s: float) -> None:
+    clocked.send([Message("[1]", "1", "1")])
+    clock.now += step_s
+    clocked.send([Message("[2]", "2", "2")])
+    clock.now += step_s
+    assert clocked.depth() == Depth(visible=2, in_flight=0)
+    assert received(clocked) == ["[1]", "[2]"]
+
+
+def test_first_deliveries_are_in_the_order_of_the_sends(clocked: Queue, clock: Clock) -> None:
+    for number in range(10):
+        clock.now -= number
+        clocked.send([Message(f"[{number}]", str(9 - number), "1")])
+    assert received(clocked) == [f"[{number}]" for number in range(10)]
+
+
+def test_a_message_that_is_hidden_for_longer_than_sqs_can_is_visible(clocked: Queue, clock: Clock) -> None:
+    clocked.send([Message("[1]", "1", "1")])
+    clocked.receive(1, 0, MAX_VISIBILITY_S)
+    assert (received(clocked), clocked.depth()) == ([], Depth(visible=0, in_flight=1))
+    clock.now -= 1
+    assert clocked.depth() == Depth(visible=1, in_flight=0)
+    assert received(clocked) == ["[1]"]
+    assert clocked.depth() == Depth(visible=0, in_flight=1)
+
+
+def test_a_holder_may_delete_or_extend_after_the_clock_was_set_back(clocked: Queue, clock: Clock) -> None:
+    clocked.send([Message("[1]", "1", "1"), Message("[2]", "2", "2")])
+    first, second = clocked.receive(10, 0, 60)
+    clock.now -= 1e6
+    clocked.delete([first])
+    clocked.extend([second], 60)
+    assert clocked.depth() == Depth(visible=0, in_flight=1)
+    clock.now += 60
+    assert received(clocked) == ["[2]"]
+
+
+@pytest.mark.parametrize(("step_s", "dropped"), [(DEDUP_S - 1, True), (DEDUP_S, False), (0, True), (-1, False)])
+def test_a_repeat_is_dropped_for_five_minutes_and_never_for_longer(clocked: Queue, clock: Clock, step_s: float, dropped: bool) -> None:
+    clocked.send([Message("[1]", "1", "1")])
+    clocked.delete(clocked.receive(1, 0, 60))
+    clock.now += step_s
+    clocked.send([Message("[1]", "1", "1")])
+    assert received(clocked) == ([] if dropped else ["[1]"])

@@ -166,12 +166,16 @@ def test_a_server_that_closes_kept_connections_costs_no_attempt(job: Job) -> Non
 
 def test_a_handler_that_is_down_for_a_while_is_waited_for_and_costs_no_attempt(job: Job) -> None:
     job.enqueue(10)
-    first = Handler(lambda _: 200, closes=True)
-    handled = first.requests
+
+    def goes_away_after_three(_: Request) -> int:
+        if len(first.requests) == 3:
+            first.close()  # nobody listens any more; this request is still answered
+        return 200
+
+    first = Handler(goes_away_after_three, closes=True)
     with in_background(lambda: job.work(first.port)) as codes:
-        until(lambda: len(handled) > 0, "a request")
-        first.close()
-        until(lambda: job.counters().state in ("waiting", "done"), "the worker notices")
+        until(lambda: len(first.requests) == 3, "three requests")
+        until(lambda: job.records.counters() and job.counters().state == "waiting", "the worker notices")
         with handler(lambda _: 200, first.port):
             until(lambda: bool(codes), "the end")
     assert codes == [contract.EXIT_OK]

@@ -10,13 +10,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchflow import contract
 from batchflow.dequeuer.holding import MAX_HELD
 from batchflow.errors import Unreachable
-from batchflow.queues.protocol import Depth
+from batchflow.queues.protocol import Depth, Queue
 from batchflow.records import FAILED, SUCCEEDED
 from batchflow.store.jobs import JobRecords
 from tests.contract.work_kit import ALL, JOB, Handler, Job, Outage, Request, handler, in_background, until
@@ -206,6 +207,7 @@ def test_ten_marks_without_an_outcome_are_final(job: Job, marks: int, handled: b
 @pytest.mark.parametrize("replaced", [False, True])
 def test_only_a_worker_that_replaces_a_lost_pod_waits_for_what_is_in_flight(job: Job, replaced: bool) -> None:
     job.enqueue(1)
+    job.settings = replace(job.settings, visibility_s=1)
     held = job.queue.receive(1, 0, 60)
     with handler(lambda _: 200) as server, in_background(lambda: job.work(server.port, replaced=replaced)) as codes:
         if replaced:
@@ -216,6 +218,49 @@ def test_only_a_worker_that_replaces_a_lost_pod_waits_for_what_is_in_flight(job:
             until(lambda: bool(codes), "the worker leaves")
     assert codes == [contract.EXIT_OK]
     assert len(server.requests) == replaced
+
+
+class NothingSeen:
+    """A real queue whose depth lags, as SQS's may: it shows nothing at all."""
+
+    def __init__(self, real: Queue) -> None:
+        self._real = real
+
+    def depth(self) -> Depth:
+        return Depth(0, 0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def test_a_worker_that_replaces_a_lost_pod_gets_its_batch_though_the_depth_does_not_show_it(job: Job) -> None:
+    job.enqueue(1)
+    job.settings = replace(job.settings, visibility_s=3)
+    job.queue.receive(1, 0, 3)  # by the pod that was lost
+    job.queue = NothingSeen(job.queue)  # type: ignore[assignment]
+    with handler(lambda _: 200) as server:
+        assert job.work(server.port, replaced=True) == contract.EXIT_OK
+    assert server.attempts() == {0: 1}
+    assert job.only_outcomes()[0].outcome == SUCCEEDED
+
+
+def test_the_time_that_a_replacing_worker_handled_a_batch_was_no_quiet_time(job: Job) -> None:
+    job.enqueue(2)
+    job.settings = replace(job.settings, visibility_s=3)
+    real = job.queue
+    held = real.receive(ALL, 0, 60)
+    real.extend(held[:1], 2)
+    job.queue = NothingSeen(real)  # type: ignore[assignment]
+
+    def behave(request: Request) -> int:
+        if request.index == 0:
+            threading.Event().wait(3)
+            real.extend(held[1:], 2)
+        return 200
+
+    with handler(behave) as server:
+        assert job.work(server.port, replaced=True) == contract.EXIT_OK
+    assert server.attempts() == {0: 1, 1: 1}
 
 
 def start_worker(job: Job, port: int, pod: str) -> subprocess.Popen[bytes]:

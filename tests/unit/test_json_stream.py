@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchflow.enqueuer.json_stream import MAX_TEXT_BYTES, JsonStream, compact
+from batchflow.enqueuer.compact import compact
+from batchflow.enqueuer.json_stream import MAX_TEXT_BYTES, JsonStream
 from batchflow.errors import InvalidInput
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchflow.engines.local.launch import Host, PodPlace, free_port, launch, remap
+from batchflow.engines.local.launch import Host, PodPlace, launch, remap
 from batchflow.engines.local.manifest import Container
 from batchflow.engines.local.nodes import WorkflowStatus, pod_name
 from batchflow.engines.protocol import NODE_NAME, worker_of
@@ -101,15 +100,6 @@ def test_where_a_container_starts(ours: bool, working_dir: str, directory: str) 
 )
 def test_paths_below_the_pods_roots_are_moved(path: str, moved: str) -> None:
     assert remap(path, Path("/p")) == moved
-
-
-def test_a_port_is_free_and_not_given_twice() -> None:
-    taken: set[int] = set()
-    for _ in range(200):
-        taken.add(free_port(taken))
-    assert len(taken) == 200
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", next(iter(taken))))
 
 
 @pytest.mark.parametrize(

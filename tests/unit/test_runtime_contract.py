@@ -17,6 +17,7 @@ SOURCES = sorted(RUNTIME.rglob("*.py"))
 
 
 def test_names_and_defaults_are_the_contracts() -> None:
+    assert settings.HEADER_JOB == contract.HEADER_JOB
     assert settings.HEADER_BATCH_ID == contract.HEADER_BATCH_ID
     assert settings.HEADER_BATCH_INDEX == contract.HEADER_BATCH_INDEX
     assert settings.HEADER_ATTEMPT == contract.HEADER_ATTEMPT

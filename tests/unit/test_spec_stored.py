@@ -57,6 +57,7 @@ def test_an_api_id_is_of_the_content() -> None:
     assert api_id({**document, "project": "ab" * 32}) != api_id(document)
 
 
+ARN = "arn:aws:sqs:us-west-2:1:dead.fifo"
 FILES = {"s3_paths": ("s3://b/p", "/dir/"), "batch_size": 2}
 
 
@@ -68,11 +69,18 @@ FILES = {"s3_paths": ("s3://b/p", "/dir/"), "batch_size": 2}
             {"workers": 1, "item_list": {"items": [{"é": None}, 0.5, []], "batch_size": 1}},
         ),
         (
-            Submission("a", 1, FilePathLister(**FILES), timeout_s=5, dead_letter_queue=DeadLetterQueue("arn", 3), config={}),
+            Submission(
+                "a",
+                1,
+                FilePathLister(**FILES),
+                timeout_s=5,
+                dead_letter_queue=DeadLetterQueue("arn:aws:sqs:us-west-2:1:dead.fifo", 3),
+                config={},
+            ),
             {
                 "workers": 1,
                 "timeout": 5,
-                "sqs_dead_letter_queue": {"arn": "arn", "max_receive_count": 3},
+                "sqs_dead_letter_queue": {"arn": ARN, "max_receive_count": 3},
                 "config": {},
                 "file_path_lister": {"s3_paths": ["s3://b/p", "/dir/"], "batch_size": 2},
             },

@@ -114,6 +114,11 @@ def test_null_means_absent_and_unknown_keys_are_ignored_unless_strict() -> None:
         ({"workers": None}, "configreader.must_be_greater_than_or_equal_to", "workers: must be greater than or equal to 1 (got 0)"),
         ({"timeout": 0}, "configreader.must_be_greater_than_or_equal_to", "timeout: must be greater than or equal to 1 (got 0)"),
         ({"sqs_dead_letter_queue": {**QUEUE, "arn": ""}}, "configreader.cannot_be_empty", "sqs_dead_letter_queue: arn: cannot be empty"),
+        (
+            {"sqs_dead_letter_queue": {**QUEUE, "arn": "arn:aws:sqs:us-west-2:1:dead"}},
+            "error",
+            'sqs_dead_letter_queue: arn: "arn:aws:sqs:us-west-2:1:dead" is not the ARN of a FIFO queue',
+        ),
         ({"sqs_dead_letter_queue": {}}, "configreader.cannot_be_empty", "sqs_dead_letter_queue: arn: cannot be empty"),
         (
             {"sqs_dead_letter_queue": {**QUEUE, "max_receive_count": 0}},
@@ -156,7 +161,7 @@ def test_the_first_failure_wins_in_cortex_order() -> None:
         lambda: body["item_list"].update(batch_size=2),
         lambda: body.update(workers=1),
         lambda: body.update(timeout=1),
-        lambda: body["sqs_dead_letter_queue"].update(arn="arn"),
+        lambda: body["sqs_dead_letter_queue"].update(arn=QUEUE["arn"]),
         lambda: body["sqs_dead_letter_queue"].update(max_receive_count=1),
         lambda: body["item_list"].update(batch_size=1),
     ]

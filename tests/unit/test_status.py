@@ -53,7 +53,9 @@ def worker(name: str, phase: str = "Running") -> tuple[dict[str, Any], dict[str,
 
 
 def facts(**changes: Any) -> Facts:
-    return Facts(**{"submission": RECORD, "run": 1, "hook_due": True, **changes})
+    checkpoint = changes.get("checkpoint")
+    total = checkpoint.total if checkpoint and checkpoint.done else None
+    return Facts(**{"submission": RECORD, "run": 1, "hook_due": True, "total": total, **changes})
 
 
 UNSCHEDULED = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: insufficient cpu"}], "startTime": None}

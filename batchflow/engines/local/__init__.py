@@ -8,6 +8,7 @@ In the order of a run:
     runner.py       steps, fan-out, retries, onExit
     pod.py          a pod's containers in their order; sidecar.py: those that run beside main and are restarted
     launch.py       a container's command, environment and folder on this machine
+    ports.py        a pod's port
     container.py    one container as a process group; guard.py: the process that watches over it
     nodes.py        the workflow's status in Argo's shape; podstatus.py: the pods' in Kubernetes' shape
     follow.py       the containers' logs as lines

@@ -28,6 +28,7 @@ _log = logging.getLogger("batchflow.engines.local")
 
 _TICK_S: Final = 0.1
 _PROGRESS_S: Final = 1.0
+_LAST_SAVES_S: Final = 5.0
 
 
 def main() -> None:
@@ -47,17 +48,20 @@ def main() -> None:
     os.ftruncate(lock, 0)
     os.write(lock, b"%d\n" % os.getpid())
     status, pods = WorkflowStatus(workflow), PodStatuses()
-    runner = Runner(job, folder, Host(settings, os.environ, directory), status, pods)
+    runner, saver = Runner(job, folder, Host(settings, os.environ, directory), status, pods), _Saver(folder, status, pods)
     try:
-        _supervise(runner, folder, status, pods, deadline_s=job.deadline_s, shutdown=job.shutdown)
+        _supervise(runner, folder, status, saver, deadline_s=job.deadline_s, shutdown=job.shutdown)
     except BaseException:
         # Every container's guard sees this process end, and ends its container.
         _log.exception("the local engine ended before the job did")
         os._exit(1)
+    if not saver.save_last():
+        _log.error("the job has ended; gave up saving how", extra={"folder": str(folder.path)})
+        os._exit(1)
 
 
 def _supervise(
-    runner: Runner, folder: RunFolder, status: WorkflowStatus, pods: PodStatuses, *, deadline_s: float | None, shutdown: bool
+    runner: Runner, folder: RunFolder, status: WorkflowStatus, saver: _Saver, *, deadline_s: float | None, shutdown: bool
 ) -> None:
     """Run the job in a thread; meanwhile look for stop and deadline, and save what changed."""
     stop = threading.Event()
@@ -65,34 +69,70 @@ def _supervise(
         signal.signal(number, lambda *_: stop.set())
     if shutdown:
         stop.set()
-    _save(folder, status, pods)
+
+    def look_for_stop() -> None:
+        if stop.is_set() or folder.stop_requested:
+            status.shut_down()
+            runner.interrupt(STOP)
+
+    look_for_stop()  # first: a job that was stopped before it came here is only cleaned up
+    saver.save()
     started = progress_read = time.monotonic()
     steps = threading.Thread(target=runner.run, name="steps")
     steps.start()
-    stopping = False
     while steps.is_alive():
         steps.join(_TICK_S)
+        look_for_stop()
         now = time.monotonic()
-        if not stopping and (stop.is_set() or folder.stop_requested):
-            stopping = True
-            status.shut_down()
-            runner.interrupt(STOP)
         if deadline_s is not None and now - started > deadline_s:
             runner.interrupt(DEADLINE)
         if now - progress_read > _PROGRESS_S:
             progress_read = now
             runner.read_progress()
-        _save(folder, status, pods)
-    _save(folder, status, pods)
+        saver.save()
 
 
-def _save(folder: RunFolder, status: WorkflowStatus, pods: PodStatuses) -> None:
-    """The pods first: whoever sees a finished workflow then sees its finished pods."""
-    changed_workflow, changed_pods = status.dump_if_changed(), pods.dump_if_changed()
-    if changed_pods is not None:
-        folder.save_pods(changed_pods)
-    if changed_workflow is not None:
-        folder.save_workflow(changed_workflow)
+class _Saver:
+    """Writes the state to the run's folder. A write that fails (the disk is full, say) is the next call's to repeat."""
+
+    def __init__(self, folder: RunFolder, status: WorkflowStatus, pods: PodStatuses) -> None:
+        self._folder = folder
+        self._status = status
+        self._pods = pods
+        self._unsaved_workflow: bytes | None = None
+        self._unsaved_pods: bytes | None = None
+        self._failing = False
+
+    def save(self) -> bool:
+        """Save what changed; False if that failed, which is logged once.
+
+        The pods first: whoever sees a finished workflow then sees its finished pods.
+        """
+        self._unsaved_workflow = self._status.dump_if_changed() or self._unsaved_workflow
+        self._unsaved_pods = self._pods.dump_if_changed() or self._unsaved_pods
+        try:
+            if self._unsaved_pods is not None:
+                self._folder.save_pods(self._unsaved_pods)
+                self._unsaved_pods = None
+            if self._unsaved_workflow is not None:
+                self._folder.save_workflow(self._unsaved_workflow)
+                self._unsaved_workflow = None
+        except OSError as error:
+            if not self._failing:
+                _log.warning("the state can't be saved, trying again", extra={"folder": str(self._folder.path), "error": str(error)})
+            self._failing = True
+            return False
+        self._failing = False
+        return True
+
+    def save_last(self) -> bool:
+        """Save the end, for some seconds if need be."""
+        deadline = time.monotonic() + _LAST_SAVES_S
+        while not self.save():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_TICK_S)
+        return True
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from batchflow.engines.local.folder import RunFolder
-from batchflow.engines.local.follow import log_lines
+from batchflow.engines.local.follow import log_lines, log_tail
 from batchflow.engines.local.manifest import parse
 from batchflow.engines.protocol import LogLine, Observation
 from batchflow.errors import Internal, NotFound, Unreachable
@@ -37,10 +38,8 @@ class LocalEngine:
         """Returns when the engine's process is there; it lives on without this one and without its terminal."""
         job = parse(workflow)
         folder = self._folder(job.name)
-        try:
+        with _usable(folder):
             lock = folder.try_lock()
-        except OSError as error:
-            raise Unreachable(f"can't be used: {error.strerror}", where=str(folder.path), hint="set BATCHFLOW_LOCAL_DIR") from error
         if lock is None:
             return
         try:
@@ -64,7 +63,7 @@ class LocalEngine:
 
     def stop(self, name: str) -> None:
         folder = self._folder(name)
-        if folder.workflow() is not None:
+        with _usable(folder):
             folder.request_stop()
 
     def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
@@ -77,6 +76,9 @@ class LocalEngine:
             return workflow is None or workflow_status.ended(workflow)
 
         return log_lines(folder, worker=worker, container=container, follow=follow, finished=finished)
+
+    def log_tail(self, name: str, pod: str, container: str, limit_bytes: int) -> bytes:
+        return log_tail(self._folder(name).log(pod, container), limit_bytes)
 
     def _folder(self, name: str) -> RunFolder:
         return RunFolder(self._root, name)
@@ -98,3 +100,11 @@ class LocalEngine:
             )
         if started.returncode != 0:
             raise Internal(f"the local engine did not start (exit code {started.returncode})", where=str(folder.engine_log))
+
+
+@contextmanager
+def _usable(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unreachable(f"can't be used: {error.strerror}", where=str(folder.path), hint="set BATCHFLOW_LOCAL_DIR") from error

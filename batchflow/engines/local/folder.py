@@ -51,6 +51,9 @@ class RunFolder:
     def logs(self, pod: str) -> Path:
         return self.pod(pod) / "logs"
 
+    def log(self, pod: str, container: str) -> Path:
+        return self.logs(pod) / f"{container}.log"
+
     def workflow(self) -> dict[str, Any] | None:
         """None if nothing was submitted here."""
         workflow: dict[str, Any] | None = _read(self._workflow)
@@ -66,6 +69,8 @@ class RunFolder:
         _write(self._pods, data)
 
     def request_stop(self) -> None:
+        """Also before the run begins."""
+        self.path.mkdir(parents=True, exist_ok=True)
         self._stop.touch()
 
     @property

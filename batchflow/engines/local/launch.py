@@ -1,23 +1,20 @@
-"""A container's command, environment and folder on this machine: pure, but for the look for a free port."""
+"""A container's command, environment and folder on this machine: pure."""
 
 from __future__ import annotations
 
 import os
-import random
 import re
-import socket
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from batchflow.contract import ENV_GRACE, ENV_PORT, ENV_PROGRESS, ENV_VENVS, POD_ROOTS
 from batchflow.engines.local.manifest import Container
-from batchflow.errors import Unreachable
 from batchflow.settings import Settings
 
-__all__ = ["Host", "Launch", "PodPlace", "free_port", "launch", "remap"]
+__all__ = ["Host", "Launch", "PodPlace", "launch", "remap"]
 
 # Variables whose values may be paths in a pod.
 _PATH_VARIABLES: Final = ("BATCHFLOW_", "CORTEX_")
@@ -26,10 +23,6 @@ _SETTINGS: Final = "BATCHFLOW_"
 # Kubernetes' expansion of command, args and env values: `$(NAME)`, and `$$` for a dollar.
 # https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
 _REFERENCE: Final = re.compile(r"\$(?:\$|\(([^()]*)\))")
-
-# Below the ports that Linux (32768) and macOS (49152) give to outgoing connections, so that none of those takes one first.
-_PORTS: Final = range(20_000, 32_768)
-_PORT_TRIES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +88,6 @@ def remap(path: str, folder: Path) -> str:
     """A path below one of contract.POD_ROOTS, moved below `folder`; any other unchanged."""
     inside = any(path == root or path.startswith(f"{root}/") for root in POD_ROOTS)
     return f"{folder}{path}" if inside else path
-
-
-def free_port(taken: Collection[int]) -> int:
-    """A port that nobody listens on now and that is not in `taken`."""
-    for _ in range(_PORT_TRIES):
-        port = random.choice(_PORTS)
-        if port in taken:
-            continue
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-        return port
-    raise Unreachable(f"no free port between {_PORTS.start} and {_PORTS.stop}")
 
 
 def _value(name: str, value: str, pod: PodPlace, declared: Mapping[str, str]) -> str:

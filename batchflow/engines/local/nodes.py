@@ -120,10 +120,10 @@ class WorkflowStatus:
                 self._count_progress()
 
     def shut_down(self) -> None:
-        """Note that a stop was asked for."""
+        """Note that a stop was asked for; no effect the second time."""
         with self._lock:
+            self._changed |= self._workflow["spec"].get("shutdown") != "Stop"
             self._workflow["spec"]["shutdown"] = "Stop"
-            self._changed = True
 
     def finish_workflow(self, phase: str, message: str) -> None:
         with self._lock:

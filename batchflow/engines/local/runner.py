@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from batchflow.engines.local.folder import RunFolder
-from batchflow.engines.local.launch import Host, PodPlace, free_port
+from batchflow.engines.local.launch import Host, PodPlace
 from batchflow.engines.local.manifest import COUNT_VARIABLE, NAME_VARIABLE, RETRIES_VARIABLE, Job, PodTemplate, Retry, Step
 from batchflow.engines.local.nodes import WorkflowStatus, pod_name
 from batchflow.engines.local.pod import Pod, PodResult
 from batchflow.engines.local.podstatus import PodStatuses
+from batchflow.engines.local.ports import held_port
 
 __all__ = ["DEADLINE", "STOP", "Interruption", "Runner"]
 
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 _LONGEST_BACKOFF_S: Final = 2.0
 
 _FAILED: Final = ("Failed", "Error")
+
+_HOOKED: Final = "hooked"  # Argo's flag of onExit's nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,10 @@ class Runner:
         self._status = status
         self._pods = pods
         self._parameters: dict[str, str] = {}  # outputs as `{{steps.NAME.outputs.parameters.NAME}}`
-        self._lock = threading.Lock()  # of the four below
+        self._lock = threading.Lock()  # of the three below
         self._interruption: Interruption | None = None
         self._active: dict[str, Pod] = {}  # by node id
         self._interruptible: set[str] = set()  # those of `_active` that are not onExit's
-        self._ports: set[int] = set()
         self._interrupted = threading.Event()
 
     def run(self) -> None:
@@ -177,11 +179,15 @@ class Runner:
         return end
 
     def _run_on_exit(self) -> PodResult | None:
-        """Run the exit handler, which neither stop nor deadline interrupts; None if there is none."""
+        """Run the exit handler, which neither stop nor deadline interrupts; None if there is none.
+
+        It is tried again even after those. Argo does not do that, so on a cluster what cleanup repeats itself must do; here to copy
+        it would gain nothing, and a cleanup that is killed would leave the run's queue, and no status.
+        """
         if self._job.on_exit is None:
             return None
         template = self._job.templates[self._job.on_exit]
-        return self._run_node(f"{self._job.name}.onExit", template, parent=None, boundary="", flags=("hooked",)).result
+        return self._run_node(f"{self._job.name}.onExit", template, parent=None, boundary="", flags=(_HOOKED,)).result
 
     def _run_node(self, name: str, template: PodTemplate, *, parent: str | None, boundary: str, flags: Sequence[str]) -> _Ended:
         """A pod, or with a retryStrategy a Retry node with a pod below it for each try."""
@@ -193,29 +199,33 @@ class Runner:
         if parent is not None:
             self._status.link([parent], retry_id)
         first_started = time.monotonic()
-        tries, message = 0, None
+        tries, message, interruptible = 0, None, _HOOKED not in flags
         while message is None:
             try_name = f"{name}({tries})"
             node_id, result = self._run_pod(try_name, template, tries, parent=retry_id, boundary=boundary, flags=(*flags, "retried"))
             tries += 1
             message = self._why_no_retry(retry, result, tries, time.monotonic() - first_started)
             if message is None:
-                message = self._pause(retry, tries)
+                self._pause(retry, tries, interruptible=interruptible)
+            if interruptible and self._interruption is not None and result.phase != "Succeeded":
+                message = self._interruption.retry_message
         self._status.finish(retry_id, result.phase, message, _outputs(result))
         return _Ended(retry_id, PodResult(result.phase, message, result.exit_code, result.outputs), node_id)
 
-    def _pause(self, retry: Retry, tries: int) -> str | None:
-        """Back off before another try; Argo's word if an interruption comes first."""
+    def _pause(self, retry: Retry, tries: int, *, interruptible: bool) -> None:
+        """Back off before another try."""
         exponent = min(tries - 1, 32)  # past all use, and no float overflows
-        self._interrupted.wait(min(retry.delay_s * retry.factor**exponent, _LONGEST_BACKOFF_S))
-        return None if self._interruption is None else self._interruption.retry_message
+        pause_s = min(retry.delay_s * retry.factor**exponent, _LONGEST_BACKOFF_S)
+        if interruptible:
+            self._interrupted.wait(pause_s)
+        else:
+            time.sleep(pause_s)
 
-    def _why_no_retry(self, retry: Retry, result: PodResult, tries: int, elapsed_s: float) -> str | None:
-        """Argo's word for why there is no further try (empty after a success); None if there is one."""
+    @staticmethod
+    def _why_no_retry(retry: Retry, result: PodResult, tries: int, elapsed_s: float) -> str | None:
+        """Argo's word for why the strategy allows no further try (empty after a success); None if it allows one."""
         if result.phase == "Succeeded":
             return ""
-        if self._interruption is not None:
-            return self._interruption.retry_message
         if retry.max_duration_s is not None and elapsed_s > retry.max_duration_s:
             return "Max duration limit exceeded"
         if result.phase not in retry.phases:
@@ -235,31 +245,33 @@ class Runner:
             self._status.link([parent], node_id)
         name = pod_name(self._job.name, template.name, node_name)
         status = self._pods.add(name, template, workflow=self._job.name, node_id=node_id, node_name=node_name)
-        with self._lock:
-            port = free_port(self._ports)
-            self._ports.add(port)
+        with held_port() as port:
             variables = {NAME_VARIABLE: self._job.name, RETRIES_VARIABLE: str(tries)}
             place = PodPlace(name, self._folder.pod(name), port, variables)
             pod = Pod(template, place, self._host, status, lambda: self._status.start(node_id))
+            result = self._run_active(node_id, pod, interruptible=_HOOKED not in flags)
+        progress = pod.progress()
+        if progress is not None:
+            self._status.set_progress(node_id, progress)
+        self._status.finish(node_id, result.phase, result.message, _outputs(result))
+        return node_id, result
+
+    def _run_active(self, node_id: str, pod: Pod, *, interruptible: bool) -> PodResult:
+        """Run it within reach of `interrupt` and `read_progress`."""
+        with self._lock:
             self._active[node_id] = pod
             interruption = None
-            if "hooked" not in flags:
+            if interruptible:
                 self._interruptible.add(node_id)
                 interruption = self._interruption
         if interruption is not None:
             pod.interrupt(interruption.pod_message)
         try:
-            result = pod.run()
+            return pod.run()
         finally:
-            progress = pod.progress()
             with self._lock:
                 del self._active[node_id]
                 self._interruptible.discard(node_id)
-                self._ports.discard(port)
-        if progress is not None:
-            self._status.set_progress(node_id, progress)
-        self._status.finish(node_id, result.phase, result.message, _outputs(result))
-        return node_id, result
 
 
 def _outputs(result: PodResult) -> Mapping[str, object]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from batchflow.errors import NotFound, Unreachable
 
 FINISHES = """
 import os, signal, sys, time
@@ -24,6 +28,10 @@ SLEEPS = (
     "import os, subprocess\nc = subprocess.Popen(['sleep', '600'])\nopen(SHARED + '/up', 'a').write(f'{os.getpid()} {c.pid}\\n')\nc.wait()"
 )
 RETRY = {"limit": "2", "retryPolicy": "Always", "expression": 'lastRetry.exitCode not in ["64"]'}
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def noting(word: str) -> str:
@@ -53,7 +61,7 @@ def test_stop_lets_main_finish_and_then_cleans_up(runs: Any, nodes: Any, pods: A
     runs.wait_for_lines("up")
     send_stop(runs, how)
     seen = runs.wait()
-    assert runs.lines("order") == ["finished", "cleanup"]  # neither tried again, nor onExit
+    assert runs.lines("order") == ["finished", *["cleanup"] * 3]  # not tried again; onExit is, or a killed one would leave the queue
     assert seen.workflow["spec"]["shutdown"] == "Stop"
     assert (seen.workflow["status"]["phase"], seen.workflow["status"]["message"]) == ("Failed", "Stopped with strategy 'Stop'")
     found = nodes(seen)
@@ -174,5 +182,88 @@ def test_logs_follow_from_before_the_first_pod_to_the_end(runs: Any) -> None:
 def test_a_workflow_that_never_was(runs: Any) -> None:
     assert runs.engine.observe("never").workflow is None
     assert runs.engine.observe("never").pods == []
-    runs.engine.stop("never")
-    assert not (runs.folder / "local" / "never").exists()
+    with pytest.raises(NotFound):
+        list(runs.engine.logs("never"))
+
+
+@pytest.mark.parametrize("shutdown", [False, True])
+def test_a_workflow_that_was_stopped_before_it_was_submitted_is_only_cleaned_up(runs: Any, nodes: Any, shutdown: bool) -> None:
+    if not shutdown:
+        runs.engine.stop("job-1")
+    assert runs.engine.observe("job-1").workflow is None
+    runs.start(runs.pod("work", noting("work")), runs.pod("cleanup", noting("cleanup")), **({"shutdown": "Stop"} if shutdown else {}))
+    seen = runs.wait()
+    assert runs.lines("order") == ["cleanup"]
+    assert seen.workflow["spec"]["shutdown"] == "Stop"
+    assert (seen.workflow["status"]["phase"], seen.workflow["status"]["message"]) == ("Failed", "Stopped with strategy 'Stop'")
+    assert set(nodes(seen)) == {"", ".onExit"}
+
+
+def test_a_stop_that_can_not_be_noted_says_so(runs: Any) -> None:
+    (runs.folder / "local").touch()
+    with pytest.raises(Unreachable, match="can't be used"):
+        runs.engine.stop("job-1")
+
+
+# What can't be replaced stands for a disk that is full.
+FILLS_THE_DISK = "import os; os.mkdir(SHARED + '/local/job-1/workflow.json.new')"
+
+
+def test_a_status_that_can_not_be_saved_for_a_while_does_not_end_the_job(runs: Any) -> None:
+    wait = f"{FILLS_THE_DISK}\nimport time\nwhile not os.path.exists(SHARED + '/go'): time.sleep(0.02)"
+    runs.start(runs.pod("work", wait), runs.pod("finalize", noting("finalize")), runs.pod("cleanup", noting("cleanup")))
+    log = runs.folder / "local" / "job-1" / "engine.log"
+    runs.until("job-1", lambda _: "Is a directory" in log.read_text())
+    (runs.folder / "go").touch()
+    runs.wait_for_lines("order", 2)  # cleanup is over, and nobody can see it
+    (runs.folder / "local" / "job-1" / "workflow.json.new").rmdir()
+    seen = runs.wait()
+    assert seen.message == ""
+    assert seen.workflow["status"]["phase"] == "Succeeded"
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_an_end_that_can_not_be_saved_is_in_the_engines_log(runs: Any) -> None:
+    seen = runs.run(runs.pod("work", FILLS_THE_DISK), runs.pod("cleanup", noting("cleanup")))
+    assert runs.lines("order") == ["cleanup"]
+    assert seen.message == "the local engine ended before the job did (killed?)"
+    assert "gave up saving" in (runs.folder / "local" / "job-1" / "engine.log").read_text().splitlines()[-1]
+
+
+# Its own session: no signal to the container's group reaches it; its parent is gone before the container ends.
+DETACHED = """
+import subprocess
+inner = "import os, subprocess; c = subprocess.Popen(['sleep', '600'], stdout=2, start_new_session=True); print(c.pid)"
+out = subprocess.run(['python', '-c', inner], start_new_session=True, stdout=subprocess.PIPE, check=True).stdout
+stays = subprocess.Popen(['sh', '-c', 'sleep 600 & echo $!; wait'], start_new_session=True, stdout=subprocess.PIPE)
+found = f'{out.decode().strip()} {stays.pid} {stays.stdout.readline().decode().strip()}\\n'
+open(SHARED + '/up', 'a').write(found)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere what left the container's group is not found")
+@pytest.mark.parametrize("how", ["end", "engine killed", "command killed"])
+def test_what_a_container_detached_is_killed_with_it(runs: Any, how: str) -> None:
+    runs.start(runs.pod("work", DETACHED + ("" if how == "end" else "import time; time.sleep(600)")))
+    pids = [int(pid) for pid in runs.wait_for_lines("up")[0].split()]
+    assert len(pids) == 3
+    seen = runs.until("job-1", lambda seen: "process://" in str(seen.pods))
+    if how == "engine killed":
+        os.kill(runs.engine_pid(), signal.SIGKILL)
+    elif how == "command killed":
+        os.kill(pids_of(seen.pods[0], "main")[1], signal.SIGKILL)
+    else:
+        runs.wait()
+        assert not any(alive(pid) for pid in pids)  # when it is said to have ended they are gone already
+    runs.wait_until_gone(pids)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are nobody's children")
+def test_what_a_container_detached_leaves_no_zombies_while_it_runs(runs: Any) -> None:
+    inner = "import subprocess; c = subprocess.Popen(['true'], stdout=2, start_new_session=True); print(c.pid)"
+    code = f"""
+import os, subprocess, time
+pid = int(subprocess.run(['python', '-c', {inner!r}], stdout=subprocess.PIPE, check=True).stdout)
+while os.path.exists(f'/proc/{{pid}}'): time.sleep(0.02)
+"""
+    assert runs.run(runs.pod("work", code, activeDeadlineSeconds=30)).workflow["status"]["phase"] == "Succeeded"

@@ -163,3 +163,11 @@ def test_logs_name_their_worker_and_can_be_chosen(runs: Any) -> None:
     assert [worker_of(pod) for pod in seen.pods] == ["work"]
     assert runs.log(container="prepare") == ["init"]
     assert runs.log(worker="3") == []
+
+
+def test_a_tail_of_a_log_starts_with_a_line(runs: Any) -> None:
+    (pod,) = runs.run(runs.pod("work", "print('first'); print('second'); print('third')")).pods
+    name = pod["metadata"]["name"]
+    tails = {limit: runs.engine.log_tail("job-1", name, "main", limit) for limit in (5, 6, 7, 13, 1000)}
+    assert tails == {5: b"hird\n", 6: b"third\n", 7: b"third\n", 13: b"second\nthird\n", 1000: b"first\nsecond\nthird\n"}
+    assert runs.engine.log_tail("job-1", name, "never-started", 1000) == b""

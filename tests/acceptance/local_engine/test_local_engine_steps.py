@@ -170,7 +170,7 @@ def test_a_failed_on_exit_fails_a_good_workflow_after_its_retries(runs: Any, nod
     assert nodes(seen)[".onExit(0)"]["nodeFlag"] == {"hooked": True, "retried": True}
 
 
-def test_a_job_past_its_deadline_is_ended_and_cleaned_up_once(runs: Any, nodes: Any) -> None:
+def test_a_job_past_its_deadline_is_ended_and_cleaned_up_with_retries(runs: Any, nodes: Any) -> None:
     work = runs.pod("work", "import time; time.sleep(600)", retryStrategy=RETRY)
     cleanup = runs.pod("cleanup", f"{noting('cleanup')}; raise SystemExit(1)", retryStrategy=RETRY)
     seen = runs.run(work, runs.pod("finalize", noting("finalize")), cleanup, activeDeadlineSeconds=1)
@@ -178,7 +178,8 @@ def test_a_job_past_its_deadline_is_ended_and_cleaned_up_once(runs: Any, nodes: 
     assert found["[0].work(0)"]["message"] == "Step exceeded its deadline"
     assert found["[0].work"]["message"].startswith("retry exceeded workflow deadline")
     assert (seen.workflow["status"]["phase"], seen.workflow["status"]["message"]) == ("Failed", "Step exceeded its deadline")
-    assert runs.lines("order") == ["cleanup"]
+    assert runs.lines("order") == ["cleanup"] * 3
+    assert found[".onExit"]["message"] == "No more retries left"
 
 
 def test_a_template_has_a_deadline_of_its_own(runs: Any, nodes: Any) -> None:

@@ -100,13 +100,19 @@ class Worker:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG_S)
 
     def post(
-        self, items: Any, *, index: int = 12, path: str = "/", connection: http.client.HTTPConnection | None = None
+        self,
+        items: Any,
+        *,
+        index: int = 12,
+        path: str = "/",
+        job_id: str = JOB.job_id,
+        connection: http.client.HTTPConnection | None = None,
     ) -> tuple[int, str]:
         """Post a batch; `items` as bytes go as they are."""
         own = connection or self.connect()
         body = items if isinstance(items, bytes) else json.dumps(items).encode()
         names = (contract.HEADER_JOB, contract.HEADER_BATCH_ID, contract.HEADER_BATCH_INDEX, contract.HEADER_ATTEMPT)
-        values = (JOB.job_id, f"id-{index}", str(index), "1")
+        values = (job_id, f"id-{index}", str(index), "1")
         own.request("POST", path, body, {"Content-Type": "application/json", **dict(zip(names, values, strict=True))})
         response = own.getresponse()
         answer = response.status, response.read().decode()

@@ -117,6 +117,33 @@ def test_the_hook(worker: Any, hook: str, answer: int) -> None:
         assert worker.output() == "done\n"
 
 
+@pytest.mark.parametrize(("path", "done"), [("/", "[batch 12] handled"), ("/on-job-complete", "done")])
+def test_what_is_meant_for_another_jobs_handler_is_refused(worker: Any, path: str, done: str) -> None:
+    worker.start(handler("print('handled')", hook="print('done')"))
+    connection = worker.connect()
+    status, text = worker.post([1], path=path, job_id="8" * 16, connection=connection)
+    assert (status, text) == (503, f"this is the handler of job {'7' * 16}, not of {'8' * 16}")
+    assert worker.output() == ""
+    assert worker.post([1], path=path, connection=connection)[0] == 200
+    connection.close()
+    assert worker.output() == f"{done}\n"
+
+
+def test_a_batch_that_names_no_job_is_handled(worker: Any) -> None:
+    worker.start(handler("print('handled')"))
+    connection = worker.connect()
+    connection.request("POST", "/", b"[1]")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (200, b"{}")
+    connection.close()
+
+
+def test_what_is_left_out_of_the_users_copy_of_the_job_document_is_known_still(worker: Any) -> None:
+    worker.start(handler().replace("def __init__(self, config): pass", "def __init__(self, config, job_spec): job_spec.clear()"))
+    assert worker.post([1]) == (200, "{}")
+    assert worker.post([1], job_id="8" * 16)[0] == 503
+
+
 def test_what_a_batch_prints_names_it(worker: Any) -> None:
     lines = [
         "print('a\\nb')",
