@@ -205,7 +205,7 @@ def test_another_submission_under_the_same_id_is_refused(seen: Seen) -> None:
 def test_what_is_not_there_exits_3(shared_shell: Terminal, seen: Seen, arguments: list[str], text: str) -> None:
     refused = shared_shell.run(*arguments, code=3)
     assert refused.out == ""
-    assert re.fullmatch(rf"batchflow: (.*: )?{text}\n", refused.err), refused.err
+    assert re.fullmatch(rf"batchflow: (.*: )?{text}(; [^\n]*)?\n", refused.err), refused.err
 
 
 @pytest.mark.parametrize("flag", ["--watch", "--failed"])
