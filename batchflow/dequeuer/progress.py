@@ -48,7 +48,11 @@ class Progress:
             ready = self._counters.ready if what or self._counters.ready else time.time()
             self._counters = replace(self._counters, state=WAITING if what else READY, error=what, ready=ready)
         if not what:
-            self._news.set()
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the saving thread save now, or see that it is to end."""
+        self._news.set()
 
     def state(self, state: str, error: str = "") -> None:
         with self._lock:

@@ -110,6 +110,7 @@ class _Worker:
         except BaseException as error:
             self._fail(error)
         self._ended.set()
+        self._progress.wake()
         _join((saving, beating), _JOIN_S)
         return self._end()
 
