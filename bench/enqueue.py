@@ -38,7 +38,7 @@ def _on_sqs(plan: Plan, server: str) -> Iterator[Figure]:
             },
             plan.rounds,
         )
-    yield compared("enqueue, SQS at 10 ms: bare boto3, 8 threads", spans["ours"], spans["threads"], AtLeast(0.9))
+    yield compared(f"enqueue, SQS at 10 ms: bare boto3, {SENDERS} threads", spans["ours"], spans["threads"], AtLeast(0.9))
     yield compared("enqueue, SQS at 10 ms: bare boto3, serial", spans["ours"], spans["serial"], AtLeast(4))
 
 

@@ -22,7 +22,7 @@ from batchflow.spec.model import MAX_BATCH_BYTES
 
 __all__ = ["SENDERS", "Confirmed", "Sender"]
 
-SENDERS: Final = 8
+SENDERS: Final = 10
 # SQS quota "message size", for all messages of a call together, as it was until August 2025 and still is on many servers.
 CALL_BYTES: Final = MAX_BATCH_BYTES
 # A call that has to wait holds up the confirmation of all after it: so many a thread may be ahead of it, then sending waits too.
