@@ -10,6 +10,7 @@ STEP_ENQUEUE: Final = "enqueue"
 STEP_WORK: Final = "work"
 STEP_FINALIZE: Final = "finalize"
 STEP_CLEANUP: Final = "cleanup"
+STEP_CHECK: Final = "check"  # of no job: `batchflow doctor` runs it
 ENTRYPOINT: Final = "job"
 
 # The enqueuer's output parameter: how many workers to start, min(workers, batches).
@@ -18,6 +19,7 @@ OUTPUT_WORKERS: Final = "workers"
 # Containers of a worker pod: Argo's main is the dequeuer; a Handler class runs in `handler`.
 CONTAINER_MAIN: Final = "main"
 CONTAINER_HANDLER: Final = "handler"
+ARGO_CONTAINERS: Final = ("init", "wait")  # Argo's own, in every pod
 
 LABEL_API: Final = "batchflow/api"
 LABEL_JOB: Final = "batchflow/job"
@@ -26,6 +28,10 @@ LABEL_RUN: Final = "batchflow/run"
 # Annotations that Argo gives every pod.
 NODE_ID: Final = "workflows.argoproj.io/node-id"
 NODE_NAME: Final = "workflows.argoproj.io/node-name"
+
+# Client, ConfigMap and step image must agree on this: the names in this file change with it.
+VERSION: Final = "0.1"  # major.minor of batchflow
+ENV_VERSION: Final = "BATCHFLOW_VERSION"
 
 # Exit codes of steps (sysexits.h where there is one). The first three are not retried: see `NOT_RETRIED`.
 EXIT_OK: Final = 0
@@ -40,7 +46,7 @@ NOT_RETRIED: Final = (EXIT_BAD_INPUT, EXIT_HANDLER_DOWN, EXIT_HOOK_FAILED)
 ENV_API: Final = "BATCHFLOW_API"
 ENV_JOB: Final = "BATCHFLOW_JOB"
 ENV_RUN: Final = "BATCHFLOW_RUN"
-ENV_POD: Final = "BATCHFLOW_POD"  # the pod's name: unique to each try of a worker
+ENV_POD: Final = "BATCHFLOW_POD"  # the pod's name; a pod may be made anew under it
 ENV_TRY: Final = "BATCHFLOW_TRY"  # 0 for the first try of a step, then 1, 2, …
 ENV_GRACE: Final = "BATCHFLOW_GRACE_S"  # seconds between SIGTERM and SIGKILL
 

@@ -9,7 +9,6 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import orjson
@@ -18,9 +17,11 @@ from batchflow.errors import InvalidInput, NotFound
 
 __all__ = [
     "FAILED",
+    "MAX_RUN",
     "SUCCEEDED",
     "Checkpoint",
     "Counters",
+    "DeploymentRecord",
     "FinalStatus",
     "HookAnswer",
     "JobRef",
@@ -33,7 +34,6 @@ __all__ = [
     "check_api_name",
     "job_document",
     "new_job_id",
-    "submission_time",
 ]
 
 SUCCEEDED: Final = "succeeded"
@@ -41,18 +41,13 @@ FAILED: Final = "failed"
 
 _JOB_ID: Final = re.compile(r"[0-9a-f]{16}")
 _API_NAME: Final = re.compile(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?")
-_MAX_RUN: Final = 99
+MAX_RUN: Final = 99
 _JOB_EPOCH: Final = 2**63 - 1
 
 
 def new_job_id(unix_ns: int) -> str:
     """Cortex's job id: 16 hex digits of 2^63−1 − Unix nanoseconds, so that newer ids sort first."""
     return f"{_JOB_EPOCH - unix_ns:016x}"
-
-
-def submission_time(job_id: str) -> datetime:
-    """When an id made by `new_job_id` was made, UTC."""
-    return datetime.fromtimestamp((_JOB_EPOCH - int(job_id, 16)) / 1e9, UTC)
 
 
 def check_api_name(name: str) -> str:
@@ -74,8 +69,8 @@ class JobRef:
         check_api_name(self.api)
         if not _JOB_ID.fullmatch(self.job_id):
             raise InvalidInput(f'"{self.job_id}" is not a job id', hint="a job id is 16 hex digits, lower case")
-        if not 1 <= self.run <= _MAX_RUN:
-            raise InvalidInput(f"run {self.run} of job {self.job_id}", hint=f"a job has at most {_MAX_RUN} runs")
+        if not 1 <= self.run <= MAX_RUN:
+            raise InvalidInput(f"run {self.run} of job {self.job_id}", hint=f"a job has at most {MAX_RUN} runs")
 
     @property
     def workflow(self) -> str:
@@ -129,6 +124,15 @@ class _Record:
     def load(cls, data: bytes) -> Self:
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         return cls(**{k: v for k, v in orjson.loads(data).items() if k in known})
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRecord(_Record):
+    """apis/<api>/current.json: which version of an api is deployed."""
+
+    api_id: str
+    deployed_time: str  # RFC 3339, UTC
+    directory: str = ""  # as a submission's
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +221,7 @@ class Counters(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Outcome(_Record):
-    """A line of outcomes/<pod>/<n>.jsonl: the final word on a batch, by one pod; duplicates are possible, any success wins.
+    """A line of outcomes/<pod>-<random>/<n>.jsonl: the final word on a batch, by one process; duplicates are possible, any success wins.
 
     `attempts` counts handlings that ended (failed ones, and the success); `seconds` is the last one's length.
     """

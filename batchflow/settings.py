@@ -26,7 +26,7 @@ class Settings:
     local_dir: str = ""  # where the local engine keeps its runs
     cache_dir: str = ""  # where the local engine keeps virtual environments
     namespace: str = "batchflow"
-    image: str = ""  # of the steps; empty: the one that belongs to this version
+    kube_context: str = ""  # of the kubeconfig; empty: its current one
     sources: tuple[str, ...] = ()  # further schemes that an enqueuer may read, such as `file`
     log_level: str = "info"
     visibility_s: int = 60
@@ -34,9 +34,21 @@ class Settings:
     grace_s: int = 30  # between SIGTERM and SIGKILL of a worker
     retry_s: float = 600.0  # how long a step tries store and queue again before it exits 75
 
+    # What only the compiler needs to know of a cluster.
+    image: str = ""  # of the steps; empty: the one that belongs to this version
+    handler_image: str = "python:3.11-slim"  # of a Handler that names none; it needs only Python, since prepare brings the runtime
+    image_pull_secrets: tuple[str, ...] = ()  # beside those that an api names
+    step_cpu: str = "100m"  # requests of each of our containers, quantities of Kubernetes
+    step_memory: str = "100Mi"
+    node_group_label: str = "batchflow/node-group"  # the nodes' label whose values are an api's `node_groups`
+    instance_id: str = ""  # of the Argo controller that is to run the workflows
+    keep_pods_s: int = 600  # after the end; their logs are in the store
+    keep_workflow_s: int = 7 * 24 * 3600
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, *, local: bool = False) -> Self:
         """Read `BATCHFLOW_*`; raises InvalidInput naming the variable. `local` is the command line's `--local`."""
+        default = cls()
         engine = "local" if local else _one_of(environ, "BATCHFLOW_ENGINE", ENGINES, "argo")
         root = Path.cwd() / ".batchflow"
         store = environ.get("BATCHFLOW_STORE", "") or (str(root) if engine == "local" else "")
@@ -53,17 +65,26 @@ class Settings:
             local_dir=str(Path(local_dir).absolute()),
             cache_dir=environ.get("BATCHFLOW_CACHE_DIR", "") or str(Path(cache, "batchflow")),
             namespace=environ.get("BATCHFLOW_NAMESPACE", "batchflow"),
-            image=environ.get("BATCHFLOW_IMAGE", ""),
-            sources=tuple(s.strip() for s in environ.get("BATCHFLOW_SOURCES", "file" if engine == "local" else "").split(",") if s.strip()),
+            kube_context=environ.get("BATCHFLOW_KUBE_CONTEXT", ""),
+            sources=_list(environ.get("BATCHFLOW_SOURCES", "file" if engine == "local" else "")),
             log_level=_one_of(environ, "BATCHFLOW_LOG_LEVEL", LOG_LEVELS, "info"),
-            visibility_s=int(_number(environ, "BATCHFLOW_VISIBILITY_S", 60, least=1)),
-            heartbeat_s=_number(environ, "BATCHFLOW_HEARTBEAT_S", 15, least=0.1),
-            grace_s=int(_number(environ, "BATCHFLOW_GRACE_S", 30, least=0)),
-            retry_s=_number(environ, "BATCHFLOW_RETRY_S", 600, least=0),
+            visibility_s=int(_number(environ, "BATCHFLOW_VISIBILITY_S", default.visibility_s, least=1)),
+            heartbeat_s=_number(environ, "BATCHFLOW_HEARTBEAT_S", default.heartbeat_s, least=0.1),
+            grace_s=int(_number(environ, "BATCHFLOW_GRACE_S", default.grace_s, least=0)),
+            retry_s=_number(environ, "BATCHFLOW_RETRY_S", default.retry_s, least=0),
+            image=environ.get("BATCHFLOW_IMAGE", ""),
+            handler_image=environ.get("BATCHFLOW_HANDLER_IMAGE", "") or default.handler_image,
+            image_pull_secrets=_list(environ.get("BATCHFLOW_IMAGE_PULL_SECRETS", "")),
+            step_cpu=environ.get("BATCHFLOW_STEP_CPU", "") or default.step_cpu,
+            step_memory=environ.get("BATCHFLOW_STEP_MEMORY", "") or default.step_memory,
+            node_group_label=environ.get("BATCHFLOW_NODE_GROUP_LABEL", "") or default.node_group_label,
+            instance_id=environ.get("BATCHFLOW_INSTANCE_ID", ""),
+            keep_pods_s=int(_number(environ, "BATCHFLOW_KEEP_PODS_S", default.keep_pods_s, least=0)),
+            keep_workflow_s=int(_number(environ, "BATCHFLOW_KEEP_WORKFLOW_S", default.keep_workflow_s, least=0)),
         )
 
     def to_env(self) -> dict[str, str]:
-        """The variables from which a step reads these settings again."""
+        """The variables from which a step reads again what it needs of these settings."""
         return {
             "BATCHFLOW_ENGINE": self.engine,
             "BATCHFLOW_STORE": self.store,
@@ -85,6 +106,10 @@ def _one_of(environ: Mapping[str, str], name: str, allowed: tuple[str, ...], def
     if value not in allowed:
         raise InvalidInput(f'"{value}" is none of {", ".join(allowed)}', where=name)
     return value
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _number(environ: Mapping[str, str], name: str, default: float, *, least: float) -> float:

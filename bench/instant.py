@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -63,6 +64,8 @@ def _end_with_stdin() -> None:
 
 
 def main() -> None:
+    # The first process of a container ignores SIGTERM unless it says otherwise, which would cost the pod its whole grace period.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     listener = socket.create_server(("127.0.0.1", int(os.environ.get("CORTEX_PORT", "0"))), backlog=128)
     if "CORTEX_PORT" not in os.environ:
         threading.Thread(target=_end_with_stdin, daemon=True).start()

@@ -31,15 +31,17 @@ class Context:
 
 
 def common(command: Callable[..., None]) -> Callable[..., None]:
-    """Add `-n`, `-o` and `--local`; the command gets one `context` instead."""
+    """Add `-n`, `--context`, `-o` and `--local`; the command gets one `context` instead."""
 
     @click.option("-n", "--namespace", help="Kubernetes namespace.  [default: batchflow]")
+    @click.option("--context", "kube_context", metavar="NAME", help="Of the kubeconfig, instead of its current one.")
     @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print the result.")
     @click.option("--local", is_flag=True, help="Run on this machine (as BATCHFLOW_ENGINE=local does).")
-    def with_context(namespace: str | None, output: str, local: bool, **arguments: Any) -> None:
+    def with_context(namespace: str | None, kube_context: str | None, output: str, local: bool, **arguments: Any) -> None:
         settings = Settings.from_env(os.environ, local=local)
-        if namespace:
-            settings = dataclasses.replace(settings, namespace=namespace)
+        settings = dataclasses.replace(
+            settings, namespace=namespace or settings.namespace, kube_context=kube_context or settings.kube_context
+        )
         command(context=Context(settings, output == "json"), **arguments)
 
     with_context.__name__ = command.__name__

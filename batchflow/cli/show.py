@@ -12,13 +12,14 @@ import click
 import orjson
 
 from batchflow.cli.options import print_json
-from batchflow.client import Client, Job
+from batchflow.client import ApiSummary, Client, Deployment, Job, Pruned
+from batchflow.client.deployment import CREATED, UNCHANGED, UPDATED
 from batchflow.engines.protocol import LogLine
-from batchflow.records import submission_time
+from batchflow.records import DeploymentRecord
 from batchflow.spec.model import Submission
 from batchflow.status.model import DISPLAY, JobStatus
 
-__all__ = ["apis", "dry_run", "failures", "job", "jobs", "log_json", "log_line", "response"]
+__all__ = ["apis", "deployments", "dry_run", "failures", "job", "jobs", "log_json", "log_line", "pruned", "response"]
 
 TIME_FORMAT: Final = "%d %b %y %H:%M:%S UTC"
 GAP: Final = "   "
@@ -33,23 +34,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def apis(client: Client, *, as_json: bool) -> None:
     """`batchflow get`: every api, with its jobs' number and the latest one."""
-    entries = []
-    for name in client.apis.names():
-        ids = client.job_ids(name)
-        running = sum(not client.get(name, job_id).status().ended for job_id in ids)
-        entries.append((name, running, ids[0] if ids else None))
+    found = client.apis()
     if as_json:
-        print_json([{"api_name": name, "running_jobs": running, "latest_job_id": latest} for name, running, latest in entries])
-    elif entries:
-        rows = [(name, str(running), _latest(latest)) for name, running, latest in entries]
-        click.echo(table(("batch api", "running jobs", "latest job id"), rows))
+        print_json([_api_json(api) for api in found])
+    elif found:
+        rows = [(api.name, str(api.running_jobs), _latest(api), _last_update(api.deployed)) for api in found]
+        click.echo(table(("batch api", "running jobs", "latest job id", "last update"), rows))
     else:
-        click.echo(f"no apis are deployed in {client.apis.store.url}")
+        click.echo(f"no apis are deployed in {client.store_url}")
 
 
-def jobs(client: Client, api: str, *, as_json: bool) -> None:
-    """`batchflow get API`: its jobs, newest first."""
-    statuses = [client.get(api, job_id).status() for job_id in client.job_ids(api)]
+def jobs(client: Client, api: str, limit: int, *, as_json: bool) -> None:
+    """`batchflow get API`: its jobs, newest first, then where it is deployed."""
+    found = client.jobs(api, limit=limit)
+    statuses = found.statuses
     if as_json:
         print_json([status.to_dict() for status in statuses])
     elif statuses:
@@ -57,6 +55,40 @@ def jobs(client: Client, api: str, *, as_json: bool) -> None:
         click.echo(table(("job id", "status", "total batches", "start time", "duration"), rows))
     else:
         click.echo("no submitted batch jobs")
+    if found.more:
+        click.echo(f"{found.more} more; to see all say --limit {len(statuses) + found.more}", err=as_json)
+    if found.deployed and not as_json:
+        lines = [("endpoint:", found.endpoint), ("api id:", found.deployed.api_id), ("last deployed:", _time(found.deployed.deployed_time))]
+        click.echo("\n" + "\n".join(f"{name:<15}{value}" for name, value in lines))
+
+
+def deployments(deployed: Sequence[Deployment], *, as_json: bool) -> None:
+    """`batchflow deploy`: a line for each api in Cortex's words, or the body of its POST /deploy."""
+    messages = {CREATED: "created {} (BatchAPI)", UPDATED: "updated {} (BatchAPI)", UNCHANGED: "{} (BatchAPI) is up to date"}
+    told = [(deployment, messages[deployment.change].format(deployment.api.name)) for deployment in deployed]
+    if as_json:
+        print_json([{"api": _deployment_json(deployment), "message": message, "error": ""} for deployment, message in told])
+    else:
+        click.echo("\n".join(message for _, message in told))
+
+
+def pruned(pruned: Pruned, *, dry_run: bool, as_json: bool) -> None:
+    """`batchflow prune`: a line for each thing."""
+    shared = pruned.shared
+    jobs = [(job.api, job.job_id, job.status) for job in pruned.jobs]
+    versions, projects, uploads = sorted(shared.versions), sorted(shared.projects), sorted(shared.uploads)
+    if pruned.held:
+        click.echo("somebody submits or deploys just now: versions, projects and uploads are left for the next time", err=True)
+    if as_json:
+        entries = [{"api_name": api, "job_id": job_id, "status": status or None} for api, job_id, status in jobs]
+        ids = [{"api_name": api, "api_id": api_id} for api, api_id in versions]
+        print_json({"jobs": entries, "versions": ids, "projects": projects, "uploads": uploads})
+        return
+    lines = [f"job {api} {job_id} {DISPLAY.get(status, 'without a final status')}" for api, job_id, status in jobs]
+    lines += [f"version {api} {api_id}" for api, api_id in versions]
+    lines += [f"project {sha256}" for sha256 in projects] + [f"upload {name}" for name in uploads]
+    verb = "would remove" if dry_run else "removed"
+    click.echo("\n".join(f"{verb} {line}" for line in lines) if lines else "nothing to remove")
 
 
 def job(job: Job, status: JobStatus, *, as_json: bool) -> None:
@@ -129,10 +161,34 @@ def log_json(line: LogLine) -> str:
     return json.dumps(asdict(line), ensure_ascii=False)
 
 
-def _latest(job_id: str | None) -> str:
-    if job_id is None:
-        return "-"
-    return f"{job_id} (submitted {_ago((datetime.now(UTC) - submission_time(job_id)).total_seconds())} ago)"
+def _api_json(api: ApiSummary) -> dict[str, Any]:
+    deployed = api.deployed
+    return {
+        "api_name": api.name,
+        "api_id": deployed.api_id if deployed else None,
+        "running_jobs": api.running_jobs,
+        "latest_job_id": api.latest.job_id if api.latest else None,
+        "last_updated": deployed.deployed_time if deployed else None,
+    }
+
+
+def _deployment_json(deployment: Deployment) -> dict[str, Any]:
+    api, record = deployment.api, deployment.record
+    updated = int(datetime.fromisoformat(record.deployed_time).timestamp())
+    metadata = {"name": api.name, "kind": "BatchAPI", "id": record.api_id, "last_updated": updated}
+    return {"spec": dict(api.raw), "metadata": metadata, "endpoint": api.endpoint}
+
+
+def _latest(api: ApiSummary) -> str:
+    return f"{api.latest.job_id} (submitted {_since(api.latest.created_time)} ago)" if api.latest else "-"
+
+
+def _last_update(deployed: DeploymentRecord | None) -> str:
+    return f"{_since(deployed.deployed_time)} ago" if deployed else "-"
+
+
+def _since(time: str) -> str:
+    return _ago((datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds())
 
 
 def _time(text: str | None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from batchflow import contract, logs
+from batchflow.cli.check import check
 from batchflow.dequeuer.assignment import Assignment
 from batchflow.engines.open import open_engine
 from batchflow.engines.protocol import Engine
@@ -45,6 +46,7 @@ def run_step(name: str) -> int:
         contract.STEP_WORK: _work,
         contract.STEP_FINALIZE: _finalize,
         contract.STEP_CLEANUP: _cleanup,
+        contract.STEP_CHECK: lambda step: check(step.settings, step.job, step.pod, step.environ),
     }
     step = None
     try:
@@ -89,6 +91,12 @@ class _Step:
                 raise InvalidInput("is not set", where=name, hint="steps are run by a workflow that batchflow compiled")
             return environ[name]
 
+        if (compiled_by := required(contract.ENV_VERSION)) != contract.VERSION:
+            raise InvalidInput(
+                f"the workflow was compiled by batchflow {compiled_by}, this image holds {contract.VERSION}",
+                where=contract.ENV_VERSION,
+                hint="submit with the version of the image, or set BATCHFLOW_IMAGE to an image of the client's",
+            )
         job = JobRef(required(contract.ENV_API), required(contract.ENV_JOB), int(required(contract.ENV_RUN)))
         return cls(Settings.from_env(environ), job, required(contract.ENV_POD), environ, threading.Event())
 
@@ -163,7 +171,8 @@ def _work(step: _Step) -> int:
     from batchflow.dequeuer import work
 
     queue, dead_letters = _open_queues(step)
-    replaced = int(step.environ.get(contract.ENV_TRY) or 0) > 0
+    # Argo numbers the tries, but a pod that was deleted before Argo saw it run is made anew as the same try, under the same name.
+    replaced = int(step.environ.get(contract.ENV_TRY) or 0) > 0 or step.retry(lambda: step.records.has_counters(step.pod))
     return work(_assignment(step, contract.STEP_WORK), queue, dead_letters, step.stop, replaced=replaced)
 
 
@@ -244,4 +253,5 @@ def _log_tails(engine: Engine, workflow: str) -> Iterator[tuple[str, str, bytes]
         name, status = pod["metadata"]["name"], pod.get("status", {})
         containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
         for container in containers:
-            yield name, container["name"], engine.log_tail(workflow, name, container["name"], LOG_TAIL_BYTES)
+            if container["name"] not in contract.ARGO_CONTAINERS:
+                yield name, container["name"], engine.log_tail(workflow, name, container["name"], LOG_TAIL_BYTES)

@@ -19,7 +19,7 @@ from batchflow.contract import CONTAINER_MAIN, STEP_PREPARE
 from batchflow.errors import BatchflowError
 from batchflow.status.model import DISPLAY, ENQUEUING, JobStatus
 
-__all__ = ["Rate", "describe", "watch"]
+__all__ = ["Rate", "Upload", "describe", "watch"]
 
 PLAIN_EVERY_S: Final = 2.0
 RATE_OVER_S: Final = 10.0
@@ -65,6 +65,21 @@ class Rate:
             self._seen.popleft()
         (then, before), elapsed = self._seen[0], now - self._seen[0][0]
         return (done - before) / elapsed if elapsed > 0 and done > before and then < now else None
+
+
+class Upload:
+    """Says on stderr how far an upload is, at most once in 2 s, and when it is done; nothing if the store has every file."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._told = False
+
+    def __call__(self, files: int, all_files: int, sent_bytes: int) -> None:
+        now = time.monotonic()
+        done = files == all_files
+        if self._told if done else now >= self._next:
+            click.echo(f"uploading: {files}/{all_files} files, {sent_bytes / 1e6:.1f} MB sent", err=True)
+            self._next, self._told = now + PLAIN_EVERY_S, True
 
 
 def describe(status: JobStatus, rate: float | None) -> str:

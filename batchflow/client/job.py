@@ -13,10 +13,11 @@ from batchflow.engines.protocol import LogLine, worker_of
 from batchflow.enqueuer import recut
 from batchflow.errors import BatchflowError, InvalidInput, NotFound
 from batchflow.queues.protocol import Depth
-from batchflow.records import FAILED, Checkpoint, JobRef, Outcome
+from batchflow.records import FAILED, Checkpoint, FinalStatus, JobRef, Outcome
 from batchflow.spec.model import Api
 from batchflow.spec.stored import submission_from_document
 from batchflow.status.accounting import Accounting
+from batchflow.status.adapter import Facts, needs_accounting
 from batchflow.status.facts import current_status, gather
 from batchflow.status.model import JobStatus
 from batchflow.store.jobs import JobRecords
@@ -24,6 +25,7 @@ from batchflow.store.jobs import JobRecords
 __all__ = ["FailedBatch", "Job"]
 
 POLL_S: Final = 0.5
+LOOKING_SHARE: Final = 4  # pause at least so many times as long as a look took: a thousand workers' pods are megabytes to list
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +64,25 @@ class Job:
     def status(self) -> JobStatus:
         """The latest run's status; the final one once it ended."""
         records = self._records()
-        final = records.final()
-        if final and final.run == records.job.run:
+        if final := self._final(records):
             return JobStatus.from_dict(final.status)
-        seen = self._services.engine.observe(records.job.workflow)
-        facts = gather(
-            records,
-            hook_due=self._api().has_hook,
-            workflow=seen.workflow,
-            pods=seen.pods,
-            explanation=seen.message,
-            depth=self._depth(records.checkpoint()),
-        )
-        return current_status(records, facts, datetime.now(UTC))
+        return current_status(records, self._facts(records, self._depth(records.checkpoint())), datetime.now(UTC))
+
+    def ended(self) -> bool:
+        """Whether `status` would be a final one. Reads no outcomes, so it costs little whatever the job's size."""
+        records = self._records()
+        return self._final(records) is not None or needs_accounting(self._facts(records), datetime.now(UTC))
 
     def wait(self, on_status: Callable[[JobStatus], None] | None = None, *, poll_s: float = POLL_S) -> JobStatus:
         """Block until the job ended; `on_status` gets every status on the way, the final one too."""
         while True:
+            began = time.monotonic()
             status = self.status()
             if on_status:
                 on_status(status)
             if status.ended:
                 return status
-            time.sleep(poll_s)
+            time.sleep(max(poll_s, LOOKING_SHARE * (time.monotonic() - began)))
 
     def stop(self) -> None:
         """Ask the job to stop: workers finish the batch in hand within their grace period. Raises InvalidInput if it has ended."""
@@ -103,6 +101,7 @@ class Job:
             raise InvalidInput(f"every batch of job {self.id} of {self.api} has an outcome", hint="there is nothing to resume")
         records, services = self._records(), self._services
         following = JobRef(self.api, self.id, records.job.run + 1)
+        services.started.mark(following)
         # The workflow first, then its number: a repeat after a crash between the two finds the workflow, and leaves it alone.
         if services.engine.observe(following.workflow).workflow is None:
             checkpoint = records.checkpoint()
@@ -157,6 +156,22 @@ class Job:
     def _records(self) -> JobRecords:
         first = JobRecords(self._services.store, JobRef(self.api, self.id))
         return JobRecords(self._services.store, JobRef(self.api, self.id, first.latest_run()))
+
+    def _final(self, records: JobRecords) -> FinalStatus | None:
+        """The latest run's, not one before it."""
+        final = records.final()
+        return final if final and final.run == records.job.run else None
+
+    def _facts(self, records: JobRecords, depth: Depth | None = None) -> Facts:
+        seen = self._services.engine.observe(records.job.workflow)
+        return gather(
+            records,
+            hook_due=self._api().has_hook,
+            workflow=seen.workflow,
+            pods=seen.pods,
+            explanation=seen.message,
+            depth=depth,
+        )
 
     def _depth(self, checkpoint: Checkpoint | None) -> Depth | None:
         if checkpoint is None or not checkpoint.queue_url:

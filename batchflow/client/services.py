@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from batchflow.engines.open import open_engine
+from batchflow.engines.open import complete, open_engine
 from batchflow.engines.protocol import Engine
 from batchflow.queues.open import open_queues
 from batchflow.queues.protocol import Queues
@@ -15,6 +17,7 @@ from batchflow.spec.model import Api, Submission
 from batchflow.store.jobs import ApiRecords
 from batchflow.store.open import open_sources, open_store
 from batchflow.store.protocol import Sources, Store
+from batchflow.store.started import StartedRuns
 
 __all__ = ["Services"]
 
@@ -26,12 +29,21 @@ class Services:
         self.settings = settings
 
     @cached_property
+    def completed(self) -> Settings:
+        """With what the cluster's namespace is set to; raises NotFound if batchflow is not installed there."""
+        return complete(self.settings, os.environ)
+
+    @cached_property
     def store(self) -> Store:
-        return open_store(self.settings.store)
+        return open_store(self.settings.store or self.completed.store)
 
     @cached_property
     def apis(self) -> ApiRecords:
         return ApiRecords(self.store)
+
+    @cached_property
+    def started(self) -> StartedRuns:
+        return StartedRuns(self.store)
 
     @cached_property
     def queues(self) -> Queues:
@@ -39,7 +51,8 @@ class Services:
 
     @cached_property
     def sources(self) -> Sources:
-        return open_sources(self.settings)
+        """What this machine reads; local files of a cluster's job are uploaded."""
+        return open_sources(replace(self.settings, sources=("file",)))
 
     @cached_property
     def engine(self) -> Engine:
@@ -49,5 +62,5 @@ class Services:
         """The Argo Workflow of a run, for the engine."""
         from batchflow.compiler import compile_job  # hera takes most of a second to import; `get` and `logs` do without it
 
-        manifest: dict[str, Any] = compile_job(submission, api, job, self.settings).to_dict()
+        manifest: dict[str, Any] = compile_job(submission, api, job, self.completed).to_dict()
         return manifest

@@ -8,28 +8,32 @@ from hera.workflows import models
 
 from batchflow import contract
 from batchflow.errors import InvalidInput
+from batchflow.settings import Settings
 from batchflow.spec.model import Additions, Api, Compute, Container, Handler, Probe
 
-__all__ = ["handler_containers", "pod_volumes"]
+__all__ = ["CORTEX_MOUNT", "MNT_MOUNT", "handler_containers", "pod_volumes"]
 
 # Cortex's last releases with each generation's interface, for code that asks.
 HANDLER_VERSION: Final = "0.35.0"
 CONTAINER_VERSION: Final = "0.42.1"
-HANDLER_IMAGE: Final = "python:3.11-slim"  # a Handler's image needs only Python: prepare brings the runtime
 SHM_DIR: Final = "/dev/shm"
 
+MNT_MOUNT: Final = models.VolumeMount(name="mnt", mount_path=contract.MNT_DIR)
+CORTEX_MOUNT: Final = models.VolumeMount(name="cortex", mount_path="/cortex")
 
-def handler_containers(api: Api) -> list[models.UserContainer]:
+
+def handler_containers(api: Api, settings: Settings) -> list[models.UserContainer]:
     """One for a Handler class; as many as the api has otherwise."""
     if api.handler:
-        return [_handler(api, api.handler)]
+        return [_handler(api, api.handler, settings)]
     assert api.pod is not None  # spec: exactly one of the two
     return [_container(api, container) for container in api.pod.containers]
 
 
 def pod_volumes(api: Api) -> list[models.Volume]:
     """`/mnt` and `/cortex`, shared by all containers of the pod, and a sized `/dev/shm` for each container that asks."""
-    volumes = [models.Volume(name=name, empty_dir=models.EmptyDirVolumeSource()) for name in ("mnt", "cortex")]
+    shared = (MNT_MOUNT.name, CORTEX_MOUNT.name)
+    volumes = [models.Volume(name=name, empty_dir=models.EmptyDirVolumeSource()) for name in shared]
     sizes = {contract.CONTAINER_HANDLER: api.handler.shm_size} if api.handler else {}
     if api.pod:
         sizes = {container.name: container.compute.shm for container in api.pod.containers}
@@ -40,7 +44,7 @@ def pod_volumes(api: Api) -> list[models.Volume]:
     return volumes
 
 
-def _handler(api: Api, handler: Handler) -> models.UserContainer:
+def _handler(api: Api, handler: Handler, settings: Settings) -> models.UserContainer:
     if handler.type != "python":
         raise InvalidInput(f"type {handler.type} can't be run yet", where=f"{api.name} (BatchAPI): {handler.key}: type", hint="use python")
     additions = api.additions
@@ -64,7 +68,7 @@ def _handler(api: Api, handler: Handler) -> models.UserContainer:
     }
     container = Container(
         name=contract.CONTAINER_HANDLER,
-        image=handler.image or HANDLER_IMAGE,
+        image=handler.image or settings.handler_image,
         command=("python3", "-m", "batchflow_runtime"),
         env=env,
         compute=Compute(**{**_fields(handler.compute), "shm": handler.shm_size}),
@@ -78,6 +82,7 @@ def _container(api: Api, container: Container) -> models.UserContainer:
         "CORTEX_VERSION": CONTAINER_VERSION,
         contract.ENV_LOG_LEVEL: "INFO",
         contract.ENV_JOB_DOCUMENT: contract.JOB_DOCUMENT,
+        contract.ENV_MNT: contract.MNT_DIR,
         **container.env,
     }
     named = Container(**{**_fields(container), "env": env})
@@ -85,7 +90,7 @@ def _container(api: Api, container: Container) -> models.UserContainer:
 
 
 def _sidecar(container: Container, additions: Additions, *, port: int, working_dir: str | None) -> models.UserContainer:
-    mounts = [models.VolumeMount(name="mnt", mount_path=contract.MNT_DIR), models.VolumeMount(name="cortex", mount_path="/cortex")]
+    mounts = [MNT_MOUNT, CORTEX_MOUNT]
     if container.compute.shm:
         mounts.append(models.VolumeMount(name=f"shm-{container.name}", mount_path=SHM_DIR))
     secrets = [models.EnvFromSource(secret_ref=models.SecretEnvSource(name=name)) for name in additions.env_from_secrets]
@@ -101,6 +106,8 @@ def _sidecar(container: Container, additions: Additions, *, port: int, working_d
         resources=_resources(container.compute, additions.memory_limit),
         liveness_probe=_liveness(container.liveness_probe),
         restart_policy="Always",
+        # Who it runs as is the image's business.
+        security_context=models.SecurityContext(allow_privilege_escalation=False),
         volume_mounts=mounts,
     )
 

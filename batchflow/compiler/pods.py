@@ -8,10 +8,12 @@ from typing import Final
 from hera.workflows import models
 
 from batchflow import contract
-from batchflow.compiler.containers import handler_containers, pod_volumes
+from batchflow.compiler.containers import CORTEX_MOUNT, MNT_MOUNT, handler_containers, pod_volumes
+from batchflow.errors import InvalidInput
 from batchflow.records import JobRef
 from batchflow.settings import Settings
 from batchflow.spec.model import Api
+from batchflow.spec.quantity import quantity_value
 
 __all__ = ["Pods"]
 
@@ -19,7 +21,14 @@ CONFIG_MAP: Final = "batchflow"
 AWS_SECRET: Final = "batchflow-aws"
 STEP_ACCOUNT: Final = "batchflow-step"
 CLEANUP_ACCOUNT: Final = "batchflow-cleanup"  # reads workflow and pods, with a Role of its own
-DEFAULT_IMAGE: Final = "batchflow/step:0.1"
+DEFAULT_IMAGE: Final = f"batchflow/step:{contract.VERSION}"
+
+# IAM roles for service accounts, and EKS Pod Identity: their webhook gives the service account's AWS credentials to every container of a
+# pod but those that this annotation names. https://github.com/aws/amazon-eks-pod-identity-webhook
+SKIP_CONTAINERS: Final = "eks.amazonaws.com/skip-containers"
+
+# Our containers' root is read-only; this is what they can write to, outputs included.
+SCRATCH_MOUNT: Final = models.VolumeMount(name="scratch", mount_path="/tmp")
 
 
 class Pods:
@@ -39,6 +48,7 @@ class Pods:
             name=contract.STEP_ENQUEUE,
             container=self._main(contract.STEP_ENQUEUE, {contract.ENV_OUTPUTS: contract.OUTPUT_DIR}),
             outputs=models.Outputs(parameters=[workers]),
+            volumes=[_scratch_volume()],
             service_account_name=STEP_ACCOUNT,
             retry_strategy=retry,
         )
@@ -51,29 +61,37 @@ class Pods:
         return self._worker(contract.STEP_FINALIZE, retry, with_handler=self._api.has_hook)
 
     def cleanup(self, retry: models.RetryStrategy) -> models.Template:
+        """The one of our pods that asks Kubernetes, so the one whose main has a token."""
         return models.Template(
             name=contract.STEP_CLEANUP,
             container=self._main(contract.STEP_CLEANUP),
+            volumes=[_scratch_volume()],
             service_account_name=CLEANUP_ACCOUNT,
+            automount_service_account_token=True,
             retry_strategy=retry,
         )
 
     def _worker(self, step: str, retry: models.RetryStrategy, *, with_handler: bool) -> models.Template:
         api, additions = self._api, self._api.additions
-        main = self._main(step, {contract.ENV_MNT: contract.MNT_DIR, contract.ENV_PORT: str(api.port)})
-        main.volume_mounts = [models.VolumeMount(name="mnt", mount_path=contract.MNT_DIR)]
+        paths = {contract.ENV_MNT: contract.MNT_DIR, contract.ENV_PORT: str(api.port)}
         template = models.Template(
             name=step,
-            container=main,
-            volumes=pod_volumes(api),
-            service_account_name=additions.service_account or STEP_ACCOUNT,
-            tolerations=[models.Toleration.model_validate(t) for t in additions.tolerations] or None,
-            affinity=_node_groups(api.node_groups),
+            container=self._main(step, paths, MNT_MOUNT),
+            volumes=[*pod_volumes(api), _scratch_volume()],
+            service_account_name=STEP_ACCOUNT,
             pod_spec_patch=f'{{"terminationGracePeriodSeconds": {self._settings.grace_s}}}',
             retry_strategy=retry,
         )
-        if with_handler:
-            template.init_containers = [self._prepare(), *handler_containers(api)]
+        if not with_handler:  # then it runs anywhere, and starts no machine of a node group
+            return template
+        users = handler_containers(api, self._settings)
+        template.init_containers = [self._prepare(), *users]
+        template.tolerations = [models.Toleration.model_validate(t) for t in additions.tolerations] or None
+        template.affinity = _node_groups(api.node_groups, self._settings.node_group_label)
+        if additions.service_account:
+            template.service_account_name = additions.service_account
+        else:  # ours is none of their business
+            template.metadata = models.Metadata(annotations={SKIP_CONTAINERS: ",".join(container.name for container in users)})
         return template
 
     def _prepare(self) -> models.UserContainer:
@@ -85,15 +103,11 @@ class Pods:
             contract.ENV_API_SPEC: contract.API_SPEC,
             contract.ENV_PROJECT: contract.PROJECT_DIR,
         }
-        container = self._main(contract.STEP_PREPARE, paths)
+        container = self._main(contract.STEP_PREPARE, paths, MNT_MOUNT, CORTEX_MOUNT)
         fields = container.model_dump(exclude_none=True, by_alias=True)
-        mounts = [
-            models.VolumeMount(name="mnt", mount_path=contract.MNT_DIR),
-            models.VolumeMount(name="cortex", mount_path="/cortex"),
-        ]
-        return models.UserContainer.model_validate({**fields, "name": contract.STEP_PREPARE, "volumeMounts": mounts})
+        return models.UserContainer.model_validate({**fields, "name": contract.STEP_PREPARE})
 
-    def _main(self, step: str, env: Mapping[str, str] | None = None) -> models.Container:
+    def _main(self, step: str, env: Mapping[str, str] | None = None, *mounts: models.VolumeMount) -> models.Container:
         """A container of ours: settings from the ConfigMap, credentials from the optional Secret, the job's name in env."""
         named = {
             contract.ENV_API: self._job.api,
@@ -101,6 +115,7 @@ class Pods:
             contract.ENV_RUN: str(self._job.run),
             contract.ENV_TRY: "{{retries}}",
             contract.ENV_GRACE: str(self._settings.grace_s),
+            contract.ENV_VERSION: contract.VERSION,
             **(env or {}),
         }
         pod_name = models.EnvVarSource(field_ref=models.ObjectFieldSelector(field_path="metadata.name"))
@@ -116,21 +131,38 @@ class Pods:
                 models.EnvFromSource(config_map_ref=models.ConfigMapEnvSource(name=CONFIG_MAP)),
                 models.EnvFromSource(secret_ref=models.SecretEnvSource(name=AWS_SECRET, optional=True)),
             ],
-            resources=models.ResourceRequirements(requests={"cpu": models.Quantity("100m"), "memory": models.Quantity("100Mi")}),
+            resources=models.ResourceRequirements(
+                requests={
+                    "cpu": _quantity(self._settings.step_cpu, "BATCHFLOW_STEP_CPU"),
+                    "memory": _quantity(self._settings.step_memory, "BATCHFLOW_STEP_MEMORY"),
+                }
+            ),
+            # No uid: the image's is 1000, and some clusters give a namespace uids of its own.
             security_context=models.SecurityContext(
                 run_as_non_root=True,
-                run_as_user=1000,
                 allow_privilege_escalation=False,
+                read_only_root_filesystem=True,
                 capabilities=models.Capabilities(drop=["ALL"]),
             ),
+            volume_mounts=[SCRATCH_MOUNT, *mounts],
         )
 
 
-def _node_groups(groups: tuple[str, ...] | None) -> models.Affinity | None:
-    """Cortex's node groups as nodes labelled `batchflow/node-group`."""
+def _scratch_volume() -> models.Volume:
+    return models.Volume(name=SCRATCH_MOUNT.name, empty_dir=models.EmptyDirVolumeSource())
+
+
+def _quantity(text: str, setting: str) -> models.Quantity:
+    if quantity_value(text) is None:
+        raise InvalidInput(f'"{text}" is not a Kubernetes quantity', where=setting, hint="write it as in 200m, 1.5, 512Mi or 2G")
+    return models.Quantity(text)
+
+
+def _node_groups(groups: tuple[str, ...] | None, label: str) -> models.Affinity | None:
+    """Cortex's node groups as nodes with a label: an affinity, since a nodeSelector can't say "one of these"."""
     if groups is None:
         return None
-    rule = models.NodeSelectorRequirement(key="batchflow/node-group", operator="In", values=list(groups))
+    rule = models.NodeSelectorRequirement(key=label, operator="In", values=list(groups))
     term = models.NodeSelectorTerm(match_expressions=[rule])
     required = models.NodeSelector(node_selector_terms=[term])
     return models.Affinity(node_affinity=models.NodeAffinity(required_during_scheduling_ignored_during_execution=required))

@@ -19,8 +19,7 @@ __all__ = ["compile_job"]
 # SQS keeps a message at most 14 days; a job ends a day before its batches would vanish. Quota "message retention":
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 LONGEST_JOB_S: Final = 13 * 24 * 3600
-KEEP_WORKFLOW_S: Final = 7 * 24 * 3600
-KEEP_PODS: Final = "600s"
+INSTANCE_LABEL: Final = "workflows.argoproj.io/controller-instanceid"
 
 WORKER_TRIES: Final = 15
 STEP_TRIES: Final = 5
@@ -34,19 +33,21 @@ def compile_job(submission: Submission, api: Api, job: JobRef, settings: Setting
     """
     _refuse_templating(api)
     pods = Pods(api, job, settings)
+    pull_secrets = (*settings.image_pull_secrets, *api.additions.image_pull_secrets)
     return Workflow(
         name=job.workflow,
         namespace=settings.namespace,
-        labels=_labels(job),
-        annotations=_annotations(submission, job),
+        labels=_labels(job) | ({INSTANCE_LABEL: settings.instance_id} if settings.instance_id else {}),
+        annotations=_annotations(submission, job, settings.namespace),
         entrypoint=contract.ENTRYPOINT,
-        image_pull_secrets=[models.LocalObjectReference(name=name) for name in api.additions.image_pull_secrets] or None,
+        image_pull_secrets=[models.LocalObjectReference(name=name) for name in dict.fromkeys(pull_secrets)] or None,
         on_exit=contract.STEP_CLEANUP,
         active_deadline_seconds=submission.timeout_s or LONGEST_JOB_S,
         automount_service_account_token=False,
         executor=models.ExecutorConfig(service_account_name=EXECUTOR_ACCOUNT),
-        pod_gc=models.PodGC(strategy="OnWorkflowCompletion", delete_delay_duration=KEEP_PODS),
-        ttl_strategy=models.TTLStrategy(seconds_after_completion=KEEP_WORKFLOW_S),
+        security_context=models.PodSecurityContext(seccomp_profile=models.SeccompProfile(type="RuntimeDefault")),
+        pod_gc=models.PodGC(strategy="OnWorkflowCompletion", delete_delay_duration=f"{settings.keep_pods_s}s"),
+        ttl_strategy=models.TTLStrategy(seconds_after_completion=settings.keep_workflow_s),
         pod_metadata=models.Metadata(labels=_labels(job)),
         templates=[
             _steps(),
@@ -75,15 +76,17 @@ def _steps() -> models.Template:
 
 
 def _retry(limit: int) -> models.RetryStrategy:
-    """Everything is tried again but what can't get better (contract.NOT_RETRIED).
+    """Everything is tried again but what can't get better: contract.NOT_RETRIED, and bad input that `prepare` found.
 
-    The pause is constant: `factor` would make the fifteenth try wait for hours, and Argo 3.6 knows no `cap`.
+    That ends the pod before main runs, and of an init container Argo's expressions know the message only. The pause is constant: `factor`
+    would make the fifteenth try wait for hours, and Argo 3.6 knows no `cap`.
     """
     codes = ", ".join(f'"{code}"' for code in contract.NOT_RETRIED)
+    refused = f"{contract.STEP_PREPARE}: Error (exit code {contract.EXIT_BAD_INPUT})"
     return models.RetryStrategy(
         limit=models.IntOrString(str(limit)),
         retry_policy="Always",
-        expression=f"lastRetry.exitCode not in [{codes}]",
+        expression=f'lastRetry.exitCode not in [{codes}] and !(lastRetry.message startsWith "{refused}")',
         backoff=models.Backoff(duration="2s", factor=models.IntOrString("1")),
     )
 
@@ -97,14 +100,16 @@ def _labels(job: JobRef) -> dict[str, str]:
     }
 
 
-def _annotations(submission: Submission, job: JobRef) -> dict[str, str]:
+def _annotations(submission: Submission, job: JobRef, namespace: str) -> dict[str, str]:
     """Markdown for Argo's UI. No text of the user's but the api's name, whose pattern is checked; nothing that grows with the data."""
     again = f" (run {job.run})" if job.run > 1 else ""
+    named = f"{job.api} {job.job_id} -n {namespace}"
     return {
         "workflows.argoproj.io/title": f"**{job.api}** job `{job.job_id}`{again}",
         "workflows.argoproj.io/description": (
-            f"{submission.source.key}, batches of {submission.source.batch_size}, up to {submission.workers} workers. "
-            f"Status: `batchflow get {job.api} {job.job_id}`; logs: `batchflow logs {job.api} {job.job_id}`"
+            f"`{submission.source.key}` in batches of {submission.source.batch_size}, up to {submission.workers} workers\n\n"
+            f"- status: `batchflow get {named}`\n"
+            f"- logs: `batchflow logs {named}`\n"
         ),
     }
 

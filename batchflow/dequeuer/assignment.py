@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchflow import contract
 from batchflow.settings import Settings
 from batchflow.spec.model import Api
 from batchflow.store.jobs import JobRecords
@@ -43,7 +44,13 @@ class Assignment:
     progress_file: Path | None
     settings: Settings
 
-    @property
-    def share(self) -> int:
-        """How many batches are this worker's if all do the same."""
-        return math.ceil(self.total / max(self.workers, 1))
+    def share(self, batches: int) -> int:
+        """How many of so many of the job's batches count for this worker, so that all workers' shares add up to them; 0 for finalize.
+
+        A pod does not know which of the workers it is, so its name decides about the remainder: a sum is one off for a worker or two.
+        In a resumed run with fewer workers the sum falls short, of all numbers alike.
+        """
+        if self.step != contract.STEP_WORK:
+            return 0
+        workers = max(1, min(self.workers, self.total))
+        return (batches + zlib.crc32(self.pod.encode()) % workers) // workers

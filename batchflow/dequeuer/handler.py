@@ -115,6 +115,9 @@ class HandlerClient:
         except (OSError, http.client.HTTPException) as error:
             result = Result.REFUSED if self._runtime and not begun else Result.BROKEN
             reason = f"the connection broke: {error or type(error).__name__}"
+            if isinstance(error, ConnectionError):
+                # Which of the two, Kubernetes knows as long as the pod lives: an ended sidecar has no `lastState`.
+                reason += " (did the handler crash, or run out of memory?)"
         ended = time.monotonic()
         if keep:
             self._last_used = ended

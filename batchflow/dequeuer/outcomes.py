@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Committer:
         self, assignment: Assignment, queue: Queue, held: Held, *, retry: Retry, committed: Callable[[Sequence[Outcome]], None]
     ) -> None:
         self._assignment = assignment
+        self._writer = f"{assignment.pod}-{uuid.uuid4().hex[:12]}"
         self._queue = queue
         self._held = held
         self._retry = retry
@@ -134,7 +136,7 @@ class Committer:
         """A repeat writes the same object, so a write whose answer was lost counts once."""
         started = time.monotonic()
         try:
-            self._assignment.records.create_outcomes(self._assignment.pod, self._writes, outcomes)
+            self._assignment.records.create_outcomes(self._writer, self._writes, outcomes)
         except Unreachable:
             self._store_down = True
             raise

@@ -22,7 +22,7 @@ from batchflow import contract
 from batchflow.errors import HandlerDown
 from batchflow.spec.model import Api, Probe
 
-__all__ = ["Readiness", "probes_of"]
+__all__ = ["Readiness", "hint_of", "probes_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,13 @@ def probes_of(api: Api, port: int) -> tuple[Probe, ...]:
     return tuple(dict.fromkeys(probes))
 
 
+def hint_of(api: Api) -> str:
+    """What to look at when the api's server did not get ready in time."""
+    if api.handler:
+        return "a Handler listens once its __init__ has ended: see its log (start_timeout_s bounds the wait)"
+    return "does the server listen on the port that CORTEX_PORT names? (start_timeout_s bounds the wait)"
+
+
 class Readiness:
     """Waits for the handler. Used by several slots at once: one of them asks, the others wait for it.
 
@@ -50,13 +57,17 @@ class Readiness:
         failures: the file in which the Handler runtime notes why it could not start, a JSON line {"reason", "time"} each time.
         timeout_s: how long to wait (`start_timeout_s`).
         waiting: told what is waited for; "" once the handler is ready.
+        hint: what to look at if the time is up; see `hint_of`.
     """
 
-    def __init__(self, probes: tuple[Probe, ...], *, failures: Path, timeout_s: float, waiting: Callable[[str], None]) -> None:
+    def __init__(
+        self, probes: tuple[Probe, ...], *, failures: Path, timeout_s: float, waiting: Callable[[str], None], hint: str = ""
+    ) -> None:
         self._probes = probes
         self._failures = failures
         self._timeout_s = timeout_s
         self._waiting = waiting
+        self._hint = hint
         self._known_failures = 0
         self._one_at_a_time = Lock()
 
@@ -104,10 +115,7 @@ class Readiness:
             return
         if reasons[self._known_failures :]:
             raise HandlerDown(f"the handler was not ready within {self._timeout_s:g} s: {reasons[-1]}", hint="see its log")
-        raise HandlerDown(
-            f"{failing} within {self._timeout_s:g} s",
-            hint="does the server listen on the port that CORTEX_PORT names? (start_timeout_s bounds the wait)",
-        )
+        raise HandlerDown(f"{failing} within {self._timeout_s:g} s", hint=self._hint)
 
     def _reasons(self) -> list[str]:
         """Why the Handler did not start, once for each time; a line that is still being written is left for the next look."""

@@ -16,7 +16,7 @@ from batchflow.dequeuer.held import Held
 from batchflow.dequeuer.holding import Hand
 from batchflow.dequeuer.outcomes import DELETERS, Committer
 from batchflow.dequeuer.progress import Progress
-from batchflow.dequeuer.readiness import Readiness, probes_of
+from batchflow.dequeuer.readiness import Readiness, hint_of, probes_of
 from batchflow.dequeuer.receiver import Leaving, Receiver
 from batchflow.dequeuer.settling import DeadLetters, Settling
 from batchflow.dequeuer.slot import Slot
@@ -78,7 +78,7 @@ class _Worker:
         self._ended = Event()  # nothing is held any more
         retry = Retry(settings.retry_s, self._closing)
         self._hand = Hand(additions.max_concurrency)
-        self._progress = Progress(assignment)
+        self._progress = Progress(assignment, queue.depth)
         self._held = Held(queue, visibility_s=settings.visibility_s, heartbeat_s=settings.heartbeat_s)
         self._committer = Committer(assignment, queue, self._held, retry=Retry(settings.retry_s, self._abandon), committed=self._committed)
         dlq = None
@@ -90,6 +90,7 @@ class _Worker:
             failures=assignment.mnt / contract.FAILURES_FILE,
             timeout_s=additions.start_timeout_s,
             waiting=self._progress.waiting_for,
+            hint=hint_of(assignment.api),
         )
         self._slots = [
             Slot(_client(assignment), self._readiness, self._hand, settling, self._closing) for _ in range(additions.max_concurrency)
@@ -101,6 +102,7 @@ class _Worker:
     def run(self) -> int:
         """Work until nothing is left, something fails or `stop` is set; returns the exit code, or raises what has none."""
         _log.info("starts", extra={"pod": self._assignment.pod, "port": self._assignment.port})
+        self._progress.save()  # before anything is received: who replaces this pod under the same name knows by it that it does
         saving = self._start("counters", self._progress.save_regularly, self._ended)
         beating = self._start("heartbeat", self._held.beat, self._ended)
         try:

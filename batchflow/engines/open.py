@@ -1,21 +1,31 @@
-"""Picks the engine that the settings name."""
+"""Picks the engine that the settings name, and completes the settings by what it knows."""
 
 from __future__ import annotations
 
-from batchflow.engines.local.engine import LocalEngine
+from collections.abc import Mapping
+
 from batchflow.engines.protocol import Engine
-from batchflow.errors import InvalidInput
 from batchflow.settings import Settings
 
-__all__ = ["open_engine"]
+__all__ = ["complete", "open_engine"]
 
 
 def open_engine(settings: Settings) -> Engine:
-    """The engine of `settings.engine`; raises InvalidInput for one that this version does not have."""
+    """The engine of `settings.engine`."""
     if settings.engine == "local":
+        from batchflow.engines.local.engine import LocalEngine
+
         return LocalEngine(settings)
-    raise InvalidInput(
-        f"this version of batchflow can't run jobs on {settings.engine}",
-        where="BATCHFLOW_ENGINE",
-        hint="run the job on this machine with --local, or apply what `batchflow compile` prints with kubectl",
-    )
+    from batchflow.engines.argo.engine import ArgoEngine  # the kubernetes client takes half a second to import
+
+    return ArgoEngine(settings)
+
+
+def complete(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The settings to compile with: on a cluster those of its namespace, but for what the shell (`environ`) says otherwise."""
+    if settings.engine == "local":
+        return settings
+    from batchflow.engines.argo.installed import installed_settings
+    from batchflow.engines.argo.kube import Kube
+
+    return installed_settings(Kube(settings.namespace, context=settings.kube_context), settings, environ)

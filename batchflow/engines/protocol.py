@@ -45,6 +45,10 @@ class LogLine:
 class Engine(Protocol):
     """Any call may raise `errors.Unreachable`."""
 
+    def check(self, workflow: dict[str, Any]) -> None:
+        """Raise what `submit` would, as far as that can be known; nothing is created."""
+        ...
+
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         """Start the workflow; no effect if there is one of that name, whatever its state.
 
@@ -58,13 +62,19 @@ class Engine(Protocol):
     def stop(self, name: str) -> None:
         """Ask for an orderly end (`spec.shutdown: Stop`) and return at once; no effect if it ended.
 
-        One that is not there yet is remembered: when it is submitted it only runs its exit handler.
+        One that is not there yet: on this machine that is remembered, so that it only runs its exit handler when it is submitted;
+        a cluster remembers nothing, and NotFound is raised.
         """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a workflow that ended, its pods and their logs; no effect if there is none."""
         ...
 
     def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
         """The lines of the workflow's pods, all or those of one worker (as `worker_of` names it, or a pod's name) or container.
 
+        Argo's own containers (contract.ARGO_CONTAINERS) are left out unless one is asked for.
         A line of more than 1 MiB comes in pieces.
         `follow` goes on until the workflow is finished and everything was given. Raises `errors.NotFound` if there is no such workflow.
         """

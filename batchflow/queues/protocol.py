@@ -7,7 +7,7 @@ one delivery in flight per group. Any call may raise `errors.Unreachable`; its c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -85,6 +85,10 @@ class Queues(Protocol):
 
     def find(self, name: str) -> Queue | None:
         """The queue of that name, if there is one."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """The names of the FIFO queues that start with `prefix`, in no order; one just made or removed may be missing or still there."""
         ...
 
     def open_arn(self, arn: str) -> Queue:

@@ -91,6 +91,10 @@ class SqliteQueues:
         path = self._file(name)
         return SqliteQueue(path, self._clock) if path.exists() else None
 
+    def list(self, prefix: str) -> Iterator[str]:
+        names = (path.name.removesuffix(_SUFFIX) for path in self._directory.glob(f"*.fifo{_SUFFIX}"))
+        return (name for name in names if name.startswith(prefix))
+
     def open_arn(self, arn: str) -> Queue:
         """The queue that the ARN's last part names, made at first use: a local run needs nothing that was set up before."""
         if not arn.startswith("arn:"):

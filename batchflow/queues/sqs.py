@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the stubs are a development dependency
 __all__ = ["SqsQueue", "SqsQueues"]
 
 RETENTION_S: Final = 14 * 24 * 3600  # the longest that SQS keeps a message
+LISTED: Final = 1000  # queues in an answer; without a number, ListQueues never says that there are more
 CONNECTIONS: Final = 32  # more than any step has threads: they share one client
 CONNECT_TIMEOUT_S: Final = 5
 READ_TIMEOUT_S: Final = MAX_WAIT_S + 10  # a long poll is answered late on purpose
@@ -36,6 +37,7 @@ _GONE: Final = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
 _EXISTS: Final = {"QueueNameExists", "QueueAlreadyExists"}
 _RECENTLY_DELETED: Final = {"QueueDeletedRecently", "AWS.SimpleQueueService.QueueDeletedRecently"}
 _DENIED: Final = {"AccessDenied", "AccessDeniedException", "InvalidSecurity", "KmsAccessDenied", "KMS.AccessDeniedException"}
+_PERMISSIONS: Final = {"CreateQueue": "sqs:CreateQueue and sqs:TagQueue"}  # of operations that need others than their name says
 _PERMANENT: Final = {
     "BatchRequestTooLong",
     "InvalidAddress",
@@ -81,6 +83,13 @@ class SqsQueues:
                 return SqsQueue(self._client, self._client.get_queue_url(QueueName=name)["QueueUrl"])
         except NotFound:
             return None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with _translated("ListQueues", prefix):
+            pages = self._client.get_paginator("list_queues").paginate(QueueNamePrefix=prefix, PaginationConfig={"PageSize": LISTED})
+            for page in pages:
+                names = (url.rpartition("/")[2] for url in page.get("QueueUrls", ()))
+                yield from (name for name in names if name.endswith(".fifo"))
 
     def open_arn(self, arn: str) -> Queue:
         match = _ARN.fullmatch(arn)
@@ -241,7 +250,7 @@ def _named_error(error: ClientError, operation: str, queue: str) -> BatchflowErr
     if codes & _RECENTLY_DELETED:
         return Unreachable("a queue of this name was deleted just now", where=queue, hint="SQS allows it again after 60 seconds")
     if codes & _DENIED:
-        permission = "sqs:" + operation.removesuffix("Batch")
+        permission = _PERMISSIONS.get(operation) or "sqs:" + operation.removesuffix("Batch")
         return Unreachable(f"{operation} is denied", where=queue, hint=f"allow {permission} (and the key, if the queue is encrypted)")
     kind = InvalidInput if codes & _PERMANENT else Unreachable
     return kind(f"{operation} failed: {error}", where=queue)

@@ -28,6 +28,9 @@ __all__ = ["main"]
 _EXIT_START_FAILED = 1
 _EXIT_TERMINATED = 143
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A pod's other containers start once kubelet has seen this one run, which it looks for every second. One that ends sooner may never be
+# seen, and the dequeuer, which would tell why, never start.
+_SEEN_WITHIN_S = 5
 _ENVIRONMENT_READY = "BATCHFLOW_ENVIRONMENT_READY"  # set for the process that the virtual environment's Python becomes
 
 
@@ -54,6 +57,9 @@ def main() -> int:
         return _EXIT_TERMINATED
     except BaseException as error:
         _report(error, settings)
+        if os.getpid() == 1:  # in a container
+            with suppress(_Terminated):
+                time.sleep(_SEEN_WITHIN_S)
         return _EXIT_START_FAILED
     executor.run()  # the main thread runs batches from now on, until SIGTERM; what is in hand then is finished
     server.wait_answered()

@@ -8,7 +8,7 @@ import os
 import posixpath
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from batchflow.spec.hook import defines_hook
 from batchflow.spec.model import Api, Handler
 from batchflow.spec.reader import shown_path
 
-__all__ = ["MAX_PROJECT_BYTES", "Project", "pack_project", "with_project"]
+__all__ = ["MAX_PROJECT_BYTES", "Project", "pack_project", "with_project", "with_projects"]
 
 # Cortex's limits since 0.35, on each file and on their sum, uncompressed (spec/cortex.md section 2).
 MAX_PROJECT_BYTES: Final = 32 * 2**20
@@ -47,16 +47,24 @@ def with_project(api: Api, config_file: Path) -> tuple[Api, Project | None]:
     Raises:
         InvalidInput: as `pack_project`; `path` or `python_path` is not in the project; the Handler's file is not Python.
     """
-    if api.handler is None:
-        return api, None
+    [filled] = with_projects([api], config_file)
+    return filled
+
+
+def with_projects(apis: Sequence[Api], config_file: Path) -> list[tuple[Api, Project | None]]:
+    """The same for several apis of the file, whose project is one: the file's folder."""
     folder = config_file.absolute().parent
-    project = pack_project(folder, config_file)
-    _check_paths(api, project, config_file)
-    code = posixpath.normpath(api.handler.path)
+    project = pack_project(folder, config_file) if any(api.handler for api in apis) else None
+    return [(_filled(api, api.handler, project, config_file), project) if api.handler and project else (api, None) for api in apis]
+
+
+def _filled(api: Api, handler: Handler, project: Project, config_file: Path) -> Api:
+    _check_paths(api, handler, project, config_file)
+    file = config_file.absolute().parent / posixpath.normpath(handler.path)
     has_hook = api.has_hook
-    if has_hook and api.additions.on_job_complete is None and code.endswith(".py"):
-        has_hook = defines_hook(folder.joinpath(code).read_bytes(), shown_path(folder / code))
-    return replace(api, project=project.sha256, has_hook=has_hook), project
+    if has_hook and api.additions.on_job_complete is None and file.suffix == ".py":
+        has_hook = defines_hook(file.read_bytes(), shown_path(file))
+    return replace(api, project=project.sha256, has_hook=has_hook)
 
 
 def pack_project(directory: Path, config_file: Path) -> Project:
@@ -175,10 +183,7 @@ def _zip(files: dict[str, os.stat_result], root: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _check_paths(api: Api, project: Project, config_file: Path) -> None:
-    handler = api.handler
-    if handler is None:
-        return
+def _check_paths(api: Api, handler: Handler, project: Project, config_file: Path) -> None:
     if posixpath.normpath(handler.path) not in project.files:
         raise _missing(api, config_file, "path", handler.path)
     _refuse_unsupported(api, handler, project, config_file)

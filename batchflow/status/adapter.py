@@ -12,13 +12,18 @@ from batchflow.queues.protocol import Depth
 from batchflow.records import Checkpoint, Counters, FinalStatus, HookAnswer, SubmissionRecord
 from batchflow.status import model, workflow
 from batchflow.status.accounting import Accounting
+from batchflow.status.ending import ending
 from batchflow.status.model import BatchMetrics, JobStatus
+from batchflow.status.pods import is_alive, is_overdue
 from batchflow.status.verdict import verdict
+from batchflow.status.workers import waiting_for, worker_counts
 
 __all__ = ["Facts", "final_status", "job_status", "needs_accounting"]
 
 # Between writing submission.json and the workflow's creation there may be no workflow; after this it is taken as gone.
 SUBMITTING_S: Final = 60
+# How long a workflow's pods may outlive it: workers have their grace period, cleanup tries each call again for ten minutes.
+LAST_PODS_S: Final = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,11 @@ class Facts:
         return self.checkpoint.error if self.checkpoint and self.checkpoint.run == self.run else ""
 
     @property
+    def own_counters(self) -> list[Counters]:
+        """Those of this run's pods; the others' batches are handled, but how they fared is past."""
+        return [counters for counters in self.counters if counters.run == self.run]
+
+    @property
     def answer(self) -> HookAnswer | None:
         """The hook's answer; a later run asks a hook again that answered badly."""
         return self.hook if self.hook and (self.hook.ok or self.hook.run == self.run) else None
@@ -54,9 +64,23 @@ class Facts:
         return self.checkpoint is not None and self.checkpoint.done and self.checkpoint.run == self.run
 
     @property
-    def over(self) -> bool:
-        """Nothing more will happen: the workflow ended or is gone."""
-        return self.workflow is None or workflow.ended(self.workflow)
+    def enqueuing(self) -> bool:
+        """This run's enqueuer has begun."""
+        has_begun = self.workflow is not None and workflow.has_begun(self.workflow, contract.STEP_ENQUEUE)
+        return has_begun or (self.checkpoint is not None and self.checkpoint.run == self.run)
+
+    def is_over(self, now: datetime) -> bool:
+        """Nothing more will happen: the workflow ended or is gone, and so are its pods, which may write outcomes to their last moment.
+
+        Cleanup too may outlive its workflow: after a deadline Argo gives up its node, not its pod. Pods that don't end are not waited
+        for without end: their node may be lost.
+        """
+        if self.workflow is not None and not workflow.ended(self.workflow):
+            return False
+        finished = self.workflow and workflow.finished_at(self.workflow)
+        if self.explanation or (finished and _seconds(finished, now) > LAST_PODS_S):
+            return True
+        return not any(is_alive(pod) and not is_overdue(pod, now) for pod in self.pods)
 
 
 def job_status(facts: Facts, now: datetime, accounting: Accounting | None = None) -> JobStatus:
@@ -65,25 +89,23 @@ def job_status(facts: Facts, now: datetime, accounting: Accounting | None = None
         return JobStatus.from_dict(facts.final.status)
     if _being_submitted(facts, now):
         return _live(facts, model.PENDING, now)
-    if facts.over:
+    if facts.is_over(now):
         return final_status(facts, accounting, now)
     if facts.enqueued:
         return _live(facts, model.RUNNING, now)
-    assert facts.workflow is not None
-    started = workflow.step_phase(facts.workflow, contract.STEP_ENQUEUE) not in ("", "Pending")
-    return _live(facts, model.ENQUEUING if started else model.PENDING, now)
+    return _live(facts, model.ENQUEUING if facts.enqueuing else model.PENDING, now)
 
 
 def needs_accounting(facts: Facts, now: datetime) -> bool:
     """Whether `job_status` will have to give the verdict, and so needs every outcome read."""
     final = facts.final and facts.final.run == facts.run
-    return facts.over and not final and not _being_submitted(facts, now)
+    return not final and facts.is_over(now) and not _being_submitted(facts, now)
 
 
 def final_status(facts: Facts, accounting: Accounting | None, now: datetime) -> JobStatus:
     """The verdict as a status; cleanup writes it down while the workflow itself still runs."""
-    ending = workflow.ending(facts.workflow, facts.pods, facts.counters, facts.explanation)
-    code, message = verdict(accounting=accounting, enqueue_error=facts.error, hook=facts.answer, hook_due=facts.hook_due, ending=ending)
+    how = ending(facts.workflow, facts.pods, facts.own_counters, facts.explanation)
+    code, message = verdict(accounting=accounting, enqueue_error=facts.error, hook=facts.answer, hook_due=facts.hook_due, ending=how)
     ended = facts.workflow and workflow.finished_at(facts.workflow)
     counted = accounting or Accounting(0)
     return JobStatus(
@@ -99,8 +121,8 @@ def final_status(facts: Facts, accounting: Accounting | None, now: datetime) -> 
 
 
 def _being_submitted(facts: Facts, now: datetime) -> bool:
-    age_s = (now - datetime.fromisoformat(facts.submission.created_time)).total_seconds()
-    return facts.workflow is None and facts.run == 1 and not facts.explanation and age_s < SUBMITTING_S
+    has_begun = facts.workflow is not None or facts.pods or facts.checkpoint or facts.explanation or facts.run > 1
+    return not has_begun and _seconds(facts.submission.created_time, now) < SUBMITTING_S
 
 
 def _live(facts: Facts, code: str, now: datetime) -> JobStatus:
@@ -113,9 +135,11 @@ def _live(facts: Facts, code: str, now: datetime) -> JobStatus:
     counts = None
     message = ""
     if facts.workflow is not None and code == model.RUNNING:
-        counts = workflow.worker_counts(facts.workflow, facts.pods, facts.counters, now)
+        counts = worker_counts(facts.workflow, facts.pods, facts.counters, now)
     if facts.workflow is not None:
-        message = workflow.waiting_for(facts.workflow, facts.pods, facts.counters)
+        message = waiting_for(facts.workflow, facts.pods, facts.counters, now)
+    elif facts.pods:
+        message = "the workflow was deleted, but for its last pods"
     return JobStatus(
         **_common(facts),
         status=code,
@@ -144,6 +168,11 @@ def _common(facts: Facts) -> dict[str, Any]:
         "created_time": record.created_time,
         "run": facts.run,
     }
+
+
+def _seconds(since: str, now: datetime) -> float:
+    """From an RFC 3339 time on."""
+    return (now - datetime.fromisoformat(since)).total_seconds()
 
 
 def _cut_so_far(facts: Facts) -> int:

@@ -58,7 +58,7 @@ def _cut_off(ending: Ending) -> tuple[str, str]:
     if ending.stopped:
         return model.STOPPED, ""
     if ending.timed_out:
-        return model.TIMED_OUT, "the job's timeout passed"
+        return model.TIMED_OUT, "the job's timeout passed" + (f": {ending.reason}" if ending.reason else "")
     if ending.out_of_memory:
         return model.WORKER_OOM, ending.reason or "a worker ran out of memory"
     if ending.deleted:

@@ -1,29 +1,65 @@
-"""Reads a Workflow and its Pods, as Argo and Kubernetes (and the local engine) write them: phases, endings, workers, what is waited for.
+"""Reads a Workflow as Argo (and the local engine) writes it: its phase, and the latest try of each step and worker.
 
-Field names and texts: spec/argo.md, section "Status"; seen in recordings of a real cluster.
+Field names and texts: spec/argo.md, section "Status"; all seen in tests/recordings, which were made on a real cluster.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from batchflow import contract
-from batchflow.records import Counters
-from batchflow.status.model import WorkerCounts
-from batchflow.status.verdict import Ending
 
-__all__ = ["ended", "ending", "finished_at", "nodes", "step_phase", "waiting_for", "worker_counts"]
+__all__ = [
+    "DEADLINE_WORDS",
+    "FAILED_PHASES",
+    "SHUTDOWN_WORDS",
+    "TERMINAL_PHASES",
+    "Try",
+    "ended",
+    "finished_at",
+    "has_begun",
+    "is_out_of_reach",
+    "is_stopped",
+    "is_telling",
+    "messages",
+    "nodes",
+    "tries",
+]
 
-TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Error"})
-STALLED_AFTER_S: Final = 600  # the seed: "stuck in pending for more than 10 minutes"
+FAILED_PHASES: Final = frozenset({"Failed", "Error"})
+TERMINAL_PHASES: Final = FAILED_PHASES | {"Succeeded"}
+# What Argo, and kubelet for it, say at the workflow's deadline. Other deadlines are in their messages too: of a pull, of a request.
+DEADLINE_WORDS: Final = ("Step exceeded its deadline", "retry exceeded workflow deadline", "Pod was active on the node longer than")
+SHUTDOWN_WORDS: Final = ("Stopped with strategy", "workflow shutdown with strategy")
+# Other words of Argo's that explain nothing.
+_EMPTY_WORDS: Final = ("retryStrategy.expression evaluated to false", "No more retries left", "Backoff for", "child '", "PodInitializing")
+_FAN_OUT: Final = re.compile(r"\((?P<index>\d+):")  # of a display name: `work(3:3)`
 
 Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Where a step, or one worker, is: at its latest try.
+
+    Attributes:
+        name: as people know it: `worker 3`, `enqueue`.
+        step: of contract.py.
+        phase: the step's own, so Running also between two tries.
+        node: the try's own node; empty before the first.
+    """
+
+    name: str
+    step: str
+    phase: str
+    node: Json
 
 
 def nodes(workflow: Json) -> dict[str, Any]:
@@ -34,8 +70,13 @@ def nodes(workflow: Json) -> dict[str, Any]:
     return dict(status.get("nodes") or {})
 
 
+def is_out_of_reach(workflow: Json) -> bool:
+    """Whether Argo keeps the nodes in its database (`nodeStatusOffLoad`), from which only its own server gives them."""
+    return bool(workflow.get("status", {}).get("offloadNodeStatusVersion")) and not nodes(workflow)
+
+
 def ended(workflow: Json) -> bool:
-    """Whether it has come to its end, cleanup included."""
+    """Whether it has come to its end; after a deadline, cleanup may still run (Argo gives its node up, not its pod)."""
     return workflow.get("status", {}).get("phase") in TERMINAL_PHASES
 
 
@@ -44,127 +85,54 @@ def finished_at(workflow: Json) -> str | None:
     return workflow.get("status", {}).get("finishedAt") or None
 
 
-def step_phase(workflow: Json, step: str) -> str:
-    """The phase of a step's node, "" if it has none yet."""
-    mine = [node for node in nodes(workflow).values() if node.get("templateName") == step and node.get("type") != "Pod"]
-    mine = mine or [node for node in nodes(workflow).values() if node.get("templateName") == step]
-    return str(mine[0].get("phase") or "") if mine else ""
+def is_stopped(workflow: Json) -> bool:
+    """Whether somebody asked for its end, by whatever command."""
+    return workflow.get("spec", {}).get("shutdown") in ("Stop", "Terminate")
 
 
-def ending(workflow: Json | None, pods: Sequence[Json], counters: Iterable[Counters], explanation: str = "") -> Ending:
-    """How the workflow ended, or what is to be said if there is none any more (`explanation`: the engine's words)."""
-    if workflow is None:
-        return Ending(deleted=True, reason=explanation, out_of_memory=any(_out_of_memory(pod) for pod in pods))
-    texts = [str(workflow.get("status", {}).get("message", ""))]
-    texts += [str(node.get("message", "")) for node in nodes(workflow).values()]
-    stopped = workflow.get("spec", {}).get("shutdown") in ("Stop", "Terminate") or any("with strategy" in text for text in texts)
-    return Ending(
-        stopped=stopped,
-        timed_out=any("deadline" in text for text in texts),
-        out_of_memory=any("OOMKilled" in text for text in texts) or any(_out_of_memory(pod) for pod in pods),
-        reason=_reason(workflow, pods, counters),
-    )
+def messages(workflow: Json) -> list[str]:
+    """Everything that Argo says about it."""
+    said = [workflow.get("status", {}).get("message"), *(node.get("message") for node in nodes(workflow).values())]
+    return [text for text in said if text]
 
 
-def worker_counts(workflow: Json, pods: Sequence[Json], counters: Iterable[Counters], now: datetime) -> WorkerCounts:
-    """Each worker by its latest pod; `running` are those whose dequeuer has seen the handler ready."""
-    by_node = {pod["metadata"].get("annotations", {}).get(contract.NODE_ID): pod for pod in pods}
-    states = {c.pod: c.state for c in counters}
-    counts: dict[str, int] = {}
+def is_telling(message: str | None) -> bool:
+    """Whether it says more than that something ended, or was made to end."""
+    return bool(message) and not str(message).startswith((*DEADLINE_WORDS, *SHUTDOWN_WORDS, *_EMPTY_WORDS))
+
+
+def has_begun(workflow: Json, step: str) -> bool:
+    """Whether a pod of that step has ever run: a step's own node says Running as soon as there is one."""
+    return any(node.get("templateName") == step and node.get("startedAt") and _has_run(node) for node in nodes(workflow).values())
+
+
+def tries(workflow: Json) -> list[Try]:
+    """One of each step and worker, in the order in which they came."""
     every = nodes(workflow)
-    for node in _workers(every):
-        state = _worker_state(node, every, by_node, states, now)
-        counts[state] = counts.get(state, 0) + 1
-    return WorkerCounts(**counts)
+    steps = sorted((node for node in every.values() if node.get("type") == "Retry"), key=_order)
+    return [_latest(node, every) for node in steps]
 
 
-def waiting_for(workflow: Json, pods: Sequence[Json], counters: Iterable[Counters]) -> str:
-    """What keeps a running job from going on, in one line; "" if nothing does."""
-    running = {pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") in ("Pending", "Running")}
-    for pod in pods:
-        if pod["metadata"]["name"] in running and (text := _pod_problem(pod)):
-            return f"{pod['metadata']['name']}: {text}"
-    for c in counters:
-        if c.pod in running and c.state == "waiting" and c.error:
-            return f"{c.pod}: {c.error}"
-    if not nodes(workflow):
-        return "the workflow has not been started"
-    return ""
+def _has_run(node: Json) -> bool:
+    return node.get("type") == "Pod" and node.get("phase") not in ("", "Pending", None)
 
 
-def _workers(every: Json) -> Iterator[Json]:
-    """One node a worker: its Retry node."""
-    return (node for node in every.values() if node.get("templateName") == contract.STEP_WORK and node.get("type") == "Retry")
+def _latest(node: Json, every: Json) -> Try:
+    step = str(node.get("templateName", ""))
+    name = step if (index := _index(node)) is None else f"worker {index}"
+    children = list(_children(node, every))
+    return Try(name, step, str(node.get("phase", "")), children[-1] if children else {})
 
 
-def _worker_state(node: Json, every: Json, by_node: Json, states: Mapping[str, str], now: datetime) -> str:
-    if node.get("phase") == "Succeeded":
-        return "succeeded"
-    if node.get("phase") in ("Failed", "Error"):
-        return "failed"
-    children = [every[child] for child in node.get("children", ()) if child in every]
-    pod = by_node.get(children[-1]["id"]) if children else None
-    if pod is None:
-        return "pending"
-    if not _scheduled(pod):
-        created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
-        return "stalled" if (now - created).total_seconds() > STALLED_AFTER_S else "pending"
-    return "running" if states.get(pod["metadata"]["name"]) in ("ready", "leaving", "done") else "initializing"
+def _children(node: Json, every: Json) -> Iterator[Json]:
+    return (every[child] for child in node.get("children", ()) if child in every)
 
 
-def _scheduled(pod: Json) -> bool:
-    status = pod.get("status", {})
-    unscheduled = any(c.get("type") == "PodScheduled" and c.get("status") == "False" for c in status.get("conditions", ()))
-    return bool(not unscheduled and (status.get("phase") != "Pending" or status.get("startTime")))
+def _index(node: Json) -> int | None:
+    """A worker's place in the fan-out."""
+    match = _FAN_OUT.search(str(node.get("displayName", "")))
+    return int(match["index"]) if match and node.get("templateName") == contract.STEP_WORK else None
 
 
-def _containers(pod: Json) -> Iterator[Json]:
-    status = pod.get("status", {})
-    yield from status.get("initContainerStatuses") or ()
-    yield from status.get("containerStatuses") or ()
-
-
-def _out_of_memory(pod: Json) -> bool:
-    if "low on resource: memory" in str(pod.get("status", {}).get("message", "")):
-        return True
-    endings = (c.get(key, {}).get("terminated") or {} for c in _containers(pod) for key in ("state", "lastState"))
-    return any(end.get("reason") == "OOMKilled" for end in endings)
-
-
-def _pod_problem(pod: Json) -> str:
-    """Why a living pod does not get on: unschedulable, an image, a container that keeps crashing."""
-    for condition in pod.get("status", {}).get("conditions", ()):
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"can't be scheduled: {condition.get('message', condition.get('reason', ''))}"
-    for container in _containers(pod):
-        waiting = container.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            code = (container.get("lastState", {}).get("terminated") or {}).get("exitCode")
-            crashed = f", exit code {code}, restarted {container.get('restartCount', 0)} times" if code is not None else ""
-            text = f": {waiting['message']}" if waiting.get("message") else ""
-            return f"container {container['name']}: {waiting['reason']}{crashed}{text}"
-    return ""
-
-
-def _restarts(container: Json) -> str:
-    """How often one of the user's own containers ended; a Handler's runtime itself tells the dequeuer why it did."""
-    if not container.get("restartCount") or container["name"] == contract.CONTAINER_HANDLER:
-        return ""
-    code = (container.get("lastState", {}).get("terminated") or {}).get("exitCode")
-    return f"container {container['name']} was restarted {container['restartCount']} times, after exit code {code}"
-
-
-def _reason(workflow: Json, pods: Sequence[Json], counters: Iterable[Counters]) -> str:
-    """The best explanation of a failure: a dequeuer's own words, a pod's trouble, a node's message."""
-    said = [c for c in counters if c.state == "failed" and c.error]
-    if said:
-        error = max(said, key=lambda c: c.updated).error
-        restarts = [text for pod in pods for container in _containers(pod) if (text := _restarts(container))]
-        return "; ".join([error, *restarts[:1]])
-    for pod in pods:
-        if text := _pod_problem(pod):
-            return text
-    failed = [n for n in nodes(workflow).values() if n.get("type") == "Pod" and n.get("phase") in ("Failed", "Error") and n.get("message")]
-    if failed:
-        return f"{failed[-1].get('displayName', 'a step')}: {failed[-1]['message']}"
-    return str(workflow.get("status", {}).get("message", ""))
+def _order(node: Json) -> tuple[str, int]:
+    return str(node.get("startedAt") or ""), _index(node) or 0

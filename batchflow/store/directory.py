@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from batchflow.errors import InvalidInput, Unreachable
-from batchflow.store.protocol import check_key
+from batchflow.store.protocol import check_folder, check_key
 
 __all__ = ["DirectoryStore", "files_in_key_order"]
 
@@ -31,14 +33,17 @@ class DirectoryStore:
         return str(self._root)
 
     def put(self, key: str, data: bytes) -> None:
+        self.put_file(key, io.BytesIO(data), len(data))
+
+    def put_file(self, key: str, file: BinaryIO, size_bytes: int) -> None:
         path = self._path(key)
-        with _translated(path), self._draft(data) as draft:
+        with _translated(path), self._draft(file) as draft:
             _in_folder(path, lambda: os.replace(draft, path))
 
     def create(self, key: str, data: bytes) -> bool:
         path = self._path(key)
         try:
-            with _translated(path), self._draft(data) as draft:
+            with _translated(path), self._draft(io.BytesIO(data)) as draft:
                 _in_folder(path, lambda: os.link(draft, path))
         except FileExistsError:
             return False
@@ -63,6 +68,13 @@ class DirectoryStore:
                 if not key.startswith(f"{_DRAFTS}/"):
                     yield key
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        check_folder(prefix)
+        with _translated(self._root):
+            for name in _sorted_names(f"{self._root}/{prefix}"):
+                if name.endswith("/") and prefix + name != f"{_DRAFTS}/":
+                    yield name.removesuffix("/")
+
     def delete(self, keys: Iterable[str]) -> None:
         """As in the Protocol; folders that become empty go too."""
         for key in keys:
@@ -81,14 +93,14 @@ class DirectoryStore:
         return self._root / key
 
     @contextmanager
-    def _draft(self, data: bytes) -> Iterator[Path]:
-        """A file with the data, safely on disk, to be moved or linked to its place."""
+    def _draft(self, content: BinaryIO) -> Iterator[Path]:
+        """A file with the content, safely on disk, to be moved or linked to its place."""
         drafts = self._root / _DRAFTS
         drafts.mkdir(parents=True, exist_ok=True)
         draft = drafts / uuid.uuid4().hex
         try:
             with draft.open("xb") as file:
-                file.write(data)
+                shutil.copyfileobj(content, file)
                 file.flush()
                 # Else a power cut could leave the new name with nothing in it. The name itself may be lost: then it is as if never written.
                 os.fsync(file.fileno())
@@ -107,17 +119,25 @@ def files_in_key_order(folder: str, start: str = "", above: frozenset[tuple[int,
         identity = (info.st_dev, info.st_ino)
         if identity in above:
             return
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in _sorted_names(folder):
+        if name.startswith(start):
+            if name.endswith("/"):
+                yield from files_in_key_order(folder + name, "", above | {identity})
+            else:
+                yield folder + name
+
+
+def _sorted_names(folder: str) -> list[str]:
+    """The names of a folder's files, and with a slash of its folders, in the order of the keys; a missing folder is empty."""
+    try:
         with os.scandir(folder) as entries:
             # All keys of a folder start with its name and a slash, so that is its place among the names: `a-b`, `a/…`, `a0`.
             # Strings sort by code points, which is the order of their UTF-8 bytes.
-            names = sorted(name for name in map(_listed_name, entries) if name.startswith(start) and name)
+            return sorted(name for name in map(_listed_name, entries) if name)
     except (FileNotFoundError, NotADirectoryError):
-        return
-    for name in names:
-        if name.endswith("/"):
-            yield from files_in_key_order(folder + name, "", above | {identity})
-        else:
-            yield folder + name
+        return []
 
 
 def _listed_name(entry: os.DirEntry[str]) -> str:

@@ -12,6 +12,7 @@ from batchflow.errors import NotFound
 from batchflow.records import (
     Checkpoint,
     Counters,
+    DeploymentRecord,
     FinalStatus,
     HookAnswer,
     JobRef,
@@ -41,17 +42,28 @@ class ApiRecords:
             raise NotFound(f"{name} is not deployed", where=self.store.url, kind="resources.api_not_deployed")
         return api_from_document(orjson.loads(data))
 
-    def current_id(self, name: str) -> str | None:
+    def deployed(self, name: str) -> DeploymentRecord | None:
+        """None if the api is not deployed; it may have jobs all the same, from job files that name its file."""
         data = self.store.get(f"apis/{name}/current.json")
-        return None if data is None else str(orjson.loads(data)["api_id"])
+        return None if data is None else DeploymentRecord.load(data)
+
+    def deploy(self, name: str, record: DeploymentRecord) -> None:
+        """Make a version that is saved the deployed one."""
+        self.store.put(f"apis/{name}/current.json", record.dump())
+
+    def undeploy(self, name: str) -> None:
+        """Versions and jobs stay."""
+        self.store.delete([f"apis/{name}/current.json"])
 
     def names(self) -> list[str]:
-        """Every api that has a job or a deployment."""
-        parts = (key.split("/")[1] for key in self.store.list("apis/"))
-        return sorted(set(parts))
+        """Every api that has a version or a job."""
+        return sorted({*self.store.folders("apis/"), *self.store.folders("jobs/")})
 
     def save_project(self, sha256: str, data: bytes) -> None:
-        self.store.create(f"projects/{sha256}.zip", data)
+        """No effect, and nothing sent, if it is there."""
+        key = f"projects/{sha256}.zip"
+        if key not in self.store.list(key):
+            self.store.create(key, data)
 
     def project(self, sha256: str) -> bytes:
         data = self.store.get(f"projects/{sha256}.zip")
@@ -59,10 +71,9 @@ class ApiRecords:
             raise NotFound(f"project {sha256} is not in the store", where=self.store.url)
         return data
 
-    def job_ids(self, name: str) -> list[str]:
-        """Newest first, as ids sort."""
-        prefix = f"jobs/{name}/"
-        return [key[len(prefix) :].split("/")[0] for key in self.store.list(prefix) if key.endswith("/submission.json")]
+    def job_ids(self, name: str) -> Iterator[str]:
+        """Newest first, as ids sort; a stream. One that is being deleted is in it until its last record is gone."""
+        return self.store.folders(f"jobs/{name}/")
 
 
 class JobRecords:
@@ -93,6 +104,23 @@ class JobRecords:
                 kind="job.not_found",
             )
         return SubmissionRecord.load(data)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the job has a submission; without one, what is left of it was deleted halfway."""
+        key = self.prefix + "submission.json"
+        return key in self.store.list(key)
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is any record, of the job or left of it."""
+        return next(self.store.list(self.prefix), None) is not None
+
+    def delete(self) -> None:
+        """Delete every record; nobody finds the job from the first moment on, and a repeat goes on where it was cut off."""
+        # `request` reads both, and S3 deletes them in one call; status.json, which goes later, holds the status in between.
+        self.store.delete([self.prefix + "job.json", self.prefix + "submission.json"])
+        self.store.delete(self.store.list(self.prefix))
 
     def request(self) -> SubmissionRecord:
         """The submission without its source: of an item_list, submission.json may have many megabytes, and few need them.
@@ -153,9 +181,17 @@ class JobRecords:
         found = (self.store.get(key) for key in self.store.list(self.prefix + "counters/"))
         return [Counters.load(data) for data in found if data is not None]
 
-    def create_outcomes(self, pod: str, number: int, outcomes: Iterable[Outcome]) -> None:
-        """Write a flush as an object of its own; the same flush repeated changes nothing."""
-        self._put(f"outcomes/{pod}/{number:06d}.jsonl", b"\n".join(outcome.dump() for outcome in outcomes))
+    def has_counters(self, pod: str) -> bool:
+        """Whether a pod of that name began to work before."""
+        return self._get(f"counters/{pod}.json") is not None
+
+    def create_outcomes(self, writer: str, number: int, outcomes: Iterable[Outcome]) -> None:
+        """Write a flush as an object of its own; the same flush repeated changes nothing.
+
+        `writer` is unique to each process, or one would overwrite another's outcomes. A pod's name is not: Argo makes a pod anew, under
+        the same name, that was deleted before it saw it run.
+        """
+        self._put(f"outcomes/{writer}/{number:06d}.jsonl", b"\n".join(outcome.dump() for outcome in outcomes))
 
     def outcomes(self) -> Iterator[Outcome]:
         """Every outcome that any pod of any run wrote, a stream; a batch may have several."""

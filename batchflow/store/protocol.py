@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 
 from batchflow.errors import InvalidInput
 
-__all__ = ["SourceFile", "Sources", "Store", "check_key"]
+__all__ = ["SourceFile", "Sources", "Store", "check_folder", "check_key"]
 
 
 def check_key(key: str) -> str:
@@ -19,6 +19,15 @@ def check_key(key: str) -> str:
     if "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
         raise InvalidInput(f"{key!r} is not a key of the store")
     return key
+
+
+def check_folder(prefix: str) -> str:
+    """The prefix, if it is empty or ends where a folder's name ends; else raises InvalidInput."""
+    if prefix and not prefix.endswith("/"):
+        raise InvalidInput(f"{prefix!r} is not a folder of the store")
+    if prefix:
+        check_key(prefix.removesuffix("/"))
+    return prefix
 
 
 class Store(Protocol):
@@ -37,12 +46,28 @@ class Store(Protocol):
         """Write only if there is no such key, atomically; False (and nothing written) if there is."""
         ...
 
+    def put_file(self, key: str, file: BinaryIO, size_bytes: int) -> None:
+        """As `put`, of what `file` holds from where it is on: streamed, of any size, a few MiB of it in memory at a time.
+
+        `file`: a stream of which `read(n)` gives `n` bytes unless it ends there. What it raises while it is read is raised here, and
+        then nothing is written; so a stream that checks its content at its end has it stored only if it is good. `size_bytes`: about
+        how much it holds.
+        """
+        ...
+
     def get(self, key: str) -> bytes | None:
         """The bytes, or None if there is no such key."""
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
         """The keys that start with `prefix` (any string, not a folder), in the order of their UTF-8 bytes; a stream."""
+        ...
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names between `prefix` (empty, or ending in `/`) and the next `/` of the keys that have one, each once, in their keys' order.
+
+        A stream; it costs as much as there are names, whatever the number of keys below them. A name may have no key left.
+        """
         ...
 
     def delete(self, keys: Iterable[str]) -> None:

@@ -9,15 +9,16 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from batchflow.errors import BatchflowError, InvalidInput, NotFound, Unreachable
-from batchflow.store.protocol import SourceFile, check_key
-from batchflow.store.streams import GuardedStream
+from batchflow.store.protocol import SourceFile, check_folder, check_key
+from batchflow.store.streams import GuardedStream, changed
 
 if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_s3 import S3Client
@@ -31,6 +32,11 @@ READ_TIMEOUT_S: Final = 30
 TRIES: Final = 3
 # DeleteObjects: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 MAX_DELETE_KEYS: Final = 1000
+# A larger file is stored in parts. S3 takes 10,000, of at least 5 MiB: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+PART_BYTES: Final = 8 << 20
+MAX_PARTS: Final = 5_000
+# Quota "object key names": https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES: Final = 1024
 # PutObject with If-None-Match answers 409 when it meets another write of the key: to be tried again, says
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 CONFLICT_WAITS_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -81,14 +87,26 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> None:
         with _translated("PutObject", f"{self.url}/{key}"):
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + check_key(key), Body=data)
+            self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data)
+
+    def put_file(self, key: str, file: BinaryIO, size_bytes: int) -> None:
+        """As in the Protocol; the parts of a large one become an object when it was read to its end, or are deleted."""
+        part_bytes = max(PART_BYTES, size_bytes // MAX_PARTS)
+        config = TransferConfig(
+            multipart_threshold=part_bytes,
+            multipart_chunksize=part_bytes,
+            use_threads=False,  # one part in memory at a time
+            preferred_transfer_client="classic",
+        )
+        with _translated("PutObject", f"{self.url}/{key}"):
+            self._client.upload_fileobj(cast(BinaryIO, _Unseekable(file)), self._bucket, self._key(key), Config=config)
 
     def create(self, key: str, data: bytes) -> bool:
         """As in the Protocol; False also if this very write was done, but its answer lost and the request repeated."""
         with _translated("PutObject", f"{self.url}/{key}"):
             for wait_s in CONFLICT_WAITS_S:
                 try:
-                    self._client.put_object(Bucket=self._bucket, Key=self._prefix + check_key(key), Body=data, IfNoneMatch="*")
+                    self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
                 except ClientError as error:
                     if _code(error) in _FAILED_CONDITION:
                         return False
@@ -102,7 +120,7 @@ class S3Store:
     def get(self, key: str) -> bytes | None:
         with _translated("GetObject", f"{self.url}/{key}"):
             try:
-                return self._client.get_object(Bucket=self._bucket, Key=self._prefix + check_key(key))["Body"].read()
+                return self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"].read()
             except ClientError as error:
                 if _code(error) in _NO_KEY:
                     return None
@@ -116,16 +134,39 @@ class S3Store:
             for file in _listed(self._client, self._bucket, self._prefix + prefix):
                 yield file.path.removeprefix(f"s3://{self._bucket}/{self._prefix}")
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        check_folder(prefix)
+        whole = self._prefix + prefix
+        with _translated("ListObjectsV2", f"{self.url}/{prefix}"):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=whole, Delimiter="/"):
+                for found in page.get("CommonPrefixes", []):
+                    yield found["Prefix"].removeprefix(whole).removesuffix("/")
+
     def delete(self, keys: Iterable[str]) -> None:
         left = iter(keys)
         while some := list(islice(left, MAX_DELETE_KEYS)):
-            objects: list[Any] = [{"Key": self._prefix + check_key(key)} for key in some]
+            objects: list[Any] = [{"Key": self._key(key)} for key in some]
             with _translated("DeleteObjects", self.url):
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-            for failed in answer.get("Errors", []):
-                raise Unreachable(
-                    f"DeleteObjects failed: {failed.get('Message', '')}", where=f"s3://{self._bucket}/{failed.get('Key', '')}"
-                )
+            for failed in answer.get("Errors", []):  # of a single object, also a denial
+                error = ClientError({"Error": {"Code": failed.get("Code", ""), "Message": failed.get("Message", "")}}, "DeleteObjects")
+                raise _named_error(error, "DeleteObjects", f"s3://{self._bucket}/{failed.get('Key', '')}")
+
+    def _key(self, key: str) -> str:
+        whole = self._prefix + check_key(key)
+        if len(whole.encode()) > MAX_KEY_BYTES:
+            raise InvalidInput(f"S3 takes names of up to {MAX_KEY_BYTES} bytes", where=f"{self.url}/{key}", hint="use shorter ones")
+        return whole
+
+
+class _Unseekable:
+    """Hides that a stream can seek: boto3 then reads it once, from front to end, and knows of the end only by having read it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
 
 
 class S3Files:
@@ -184,7 +225,7 @@ def _as_listed(path: str) -> Iterator[None]:
             if not isinstance(cause, ClientError):
                 raise Unreachable(f"can't be read: {error}", where=path) from error
             if _code(cause) in _FAILED_CONDITION | _NO_KEY:
-                raise InvalidInput("changed while the job was reading it", where=path, hint="submit the job again") from error
+                raise changed(path) from error
             raise cause from error
 
 

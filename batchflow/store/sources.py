@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 from batchflow.errors import InvalidInput, Unreachable
 from batchflow.store.directory import files_in_key_order
 from batchflow.store.protocol import SourceFile
-from batchflow.store.streams import GuardedStream, decompressed
+from batchflow.store.streams import GuardedStream, changed, decompressed
 
-__all__ = ["LocalFiles", "StoredFiles", "UserSources"]
+__all__ = ["LocalFiles", "StoredFiles", "UserSources", "local_path"]
 
 _FILE: Final = "file://"
 
@@ -60,7 +60,7 @@ class LocalFiles:
     """Absolute paths and `file://` URLs, listed as S3 lists keys: raw prefixes, recursively, by the paths' bytes."""
 
     def list(self, prefix: str) -> Iterator[SourceFile]:
-        folder, slash, start = _local_path(prefix).rpartition("/")
+        folder, slash, start = local_path(prefix).rpartition("/")
         with _readable(prefix):
             for path in files_in_key_order(folder + slash, start):
                 info = _stat(path)
@@ -75,13 +75,14 @@ class LocalFiles:
                 yield
                 info = _stat(file.path)
             if info is None or _etag(info) != file.etag:
-                raise InvalidInput("changed while the job was reading it", where=file.path, hint="submit the job again")
+                raise changed(file.path)
 
         with unchanged():
             return GuardedStream(open(file.path, "rb", buffering=0), unchanged)
 
 
-def _local_path(path: str) -> str:
+def local_path(path: str) -> str:
+    """An absolute path, or a `file://` URL, as a path; raises InvalidInput for a URL of another machine."""
     if not path.startswith(_FILE):
         return path
     url = urlsplit(path)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from batchflow.errors import BatchflowError, InvalidInput
 
-__all__ = ["COMPRESSED", "GuardedStream", "decompressed"]
+__all__ = ["COMPRESSED", "GuardedStream", "changed", "decompressed"]
 
 COMPRESSED: Final = (".bz2", ".gz", ".zst")
 BUFFER_BYTES: Final = 1 << 20
@@ -60,6 +60,11 @@ def decompressed(raw: io.RawIOBase, path: str) -> BinaryIO:
     # Decompressors leave the stored file open.
     content = GuardedStream(compression_wrapper(stored, "rb", suffix), lambda: _malformed(suffix, path), stored)
     return io.BufferedReader(content, BUFFER_BYTES)
+
+
+def changed(path: str) -> InvalidInput:
+    """The error of a file that is not the one any more that was listed."""
+    return InvalidInput("changed while the job was reading it", where=path, hint="submit the job again")
 
 
 @contextmanager

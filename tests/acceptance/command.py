@@ -69,9 +69,9 @@ class Terminal:
             start_new_session=True,
         )
 
-    def wait(self, process: subprocess.Popen[str], *, code: int | None = 0) -> Result:
+    def wait(self, process: subprocess.Popen[str], *, code: int | None = 0, limit_s: float = HANG_S) -> Result:
         try:
-            out, err = process.communicate(timeout=HANG_S)
+            out, err = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             process.kill()
             out, err = process.communicate()
@@ -91,9 +91,10 @@ class Terminal:
         status: Json = self.response(api, job_id)["job_status"]
         return status
 
-    def ended(self, api: str, job_id: str) -> Json:
+    def ended(self, api: str, job_id: str, *, limit_s: float = HANG_S) -> Json:
         """Wait for the job's end; returns its status."""
-        response: Json = self.run("get", api, job_id, "--watch", "-o", "json", code=None).json()
+        watching = self.start("get", api, job_id, "--watch", "-o", "json")
+        response: Json = self.wait(watching, code=None, limit_s=limit_s).json()
         return dict(response["job_status"])
 
     def logs(self, api: str, job_id: str, *arguments: str) -> list[str]:
@@ -127,12 +128,14 @@ def terminal(folder: Path, **settings: str) -> Iterator[Terminal]:
         opened.close()
 
 
-def until(condition: Callable[[], Any], what: str, shown: Callable[[], object] = lambda: "", *, limit_s: float = HANG_S) -> Any:
+def until(
+    condition: Callable[[], Any], what: str, shown: Callable[[], object] = lambda: "", *, limit_s: float = HANG_S, pause_s: float = 0.05
+) -> Any:
     """Wait for an observable state; returns the first true value of `condition`."""
     deadline = time.monotonic() + limit_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}: {shown()}"
-        time.sleep(0.05)
+        time.sleep(pause_s)
     return value
 
 

@@ -86,9 +86,10 @@ def test_flags_win_over_the_file(seen: Seen) -> None:
 @pytest.mark.parametrize(("moment", "running"), [("running", 1), ("ended", 0)])
 def test_get_lists_the_apis(seen: Seen, moment: str, running: int) -> None:
     said = seen.said[moment]
-    assert said["apis json"].json() == [{"api_name": "seen", "running_jobs": running, "latest_job_id": seen.id}]
-    assert re.fullmatch(r"batch api +running jobs +latest job id *", said["apis"].lines()[0])
-    assert re.fullmatch(rf"seen +{running} +{seen.id}.*", said["apis"].lines()[1])
+    not_deployed = {"api_id": None, "last_updated": None}
+    assert said["apis json"].json() == [{"api_name": "seen", "running_jobs": running, "latest_job_id": seen.id, **not_deployed}]
+    assert re.fullmatch(r"batch api +running jobs +latest job id +last update", said["apis"].lines()[0])
+    assert re.fullmatch(rf"seen +{running} +{seen.id} \(submitted \d+.* ago\) +-", said["apis"].lines()[1])
 
 
 @pytest.mark.parametrize(("moment", "status"), [("running", "running"), ("ended", "succeeded")])
@@ -208,6 +209,17 @@ def test_what_is_not_there_exits_3(shared_shell: Terminal, seen: Seen, arguments
     assert re.fullmatch(rf"batchflow: (.*: )?{text}(; [^\n]*)?\n", refused.err), refused.err
 
 
+def test_a_misspelt_api_is_answered_with_the_one_that_may_be_meant(shared_shell: Terminal, seen: Seen) -> None:
+    refused = shared_shell.run("get", "sean", code=3)
+    assert refused.err == f'batchflow: {shared_shell.store}: sean is not deployed; did you mean "seen"?\n'
+
+
+@pytest.mark.parametrize("arguments", [["get", "--limit", "3"], ["get", "seen", "0123456789abcdef", "--limit", "3"]])
+def test_a_limit_is_for_a_list_of_jobs(shared_shell: Terminal, arguments: list[str]) -> None:
+    refused = shared_shell.run(*arguments, code=2)
+    assert refused.err == "batchflow: --limit: is for the jobs of an api; say batchflow get API, and the flag\n"
+
+
 @pytest.mark.parametrize("flag", ["--watch", "--failed"])
 def test_a_flag_that_needs_a_job_says_so(shared_shell: Terminal, flag: str) -> None:
     refused = shared_shell.run("get", "seen", flag, code=2)
@@ -222,8 +234,14 @@ def test_two_jobs_at_once_in_one_store_keep_to_themselves(shell: Terminal) -> No
     assert [(status["status"], status["batch_metrics"]["succeeded"]) for status in statuses] == [("succeeded", n) for n in (20, 20, 7)]
     assert one.noted("ended") == sorted([[n] for n in range(20)] * 2, key=json.dumps)
     assert other.noted("ended") == [[n] for n in range(100, 107)]
-    listed = {status["job_id"] for status in shell.run("get", "one", "-o", "json").json()}
-    assert listed == {statuses[0]["job_id"], statuses[1]["job_id"]}
+    listed = [status["job_id"] for status in shell.run("get", "one", "-o", "json").json()]
+    assert listed == sorted(status["job_id"] for status in statuses[:2])  # newest first
+    newest = shell.run("get", "one", "--limit", "1").lines()
+    assert [line.split()[0] for line in newest if line] == ["job", listed[0], "1"]
+    assert newest[-1] == "1 more; to see all say --limit 2"
+    newest_json = shell.run("get", "one", "--limit", "1", "-o", "json")
+    assert [status["job_id"] for status in newest_json.json()] == listed[:1]
+    assert newest_json.err == "1 more; to see all say --limit 2\n"
 
 
 def files(shell: Terminal) -> tuple[Job, list[Path]]:

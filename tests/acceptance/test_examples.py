@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from typing import Any
+
+import boto3
 
 from tests.acceptance.command import EXAMPLES, Terminal
 
@@ -31,7 +34,9 @@ def test_any_server_gets_every_line_of_every_file(shell: Terminal) -> None:
     texts = [(data / f"sensor-{n}.jsonl").read_text() for n in (1, 2)] + [
         gzip.decompress((data / "sensor-3.jsonl.gz").read_bytes()).decode()
     ]
-    values = [json.loads(line)["value"] for text in texts for line in text.splitlines()]
+    offsets = {"s1": 0.5, "s2": -1.0, "s3": 0.0}  # what the second container says
+    readings = [json.loads(line) for text in texts for line in text.splitlines()]
+    values = [reading["value"] + offsets[reading["sensor"]] for reading in readings]
     sums = re.findall(r"\| (\d+) items add up to ([-.\de]+)$", done.err, re.M)
     assert sum(int(count) for count, _ in sums) == len(values) == 360
     assert abs(sum(float(total) for _, total in sums) - sum(values)) < 1e-6
@@ -49,9 +54,21 @@ def test_digits_classifies_every_image(shell: Terminal) -> None:
     found = json.loads(summary.read_text())
     assert found["images"] == 360
     assert found["accuracy"] > 0.9
-    lines = [json.loads(line) for file in summary.parent.glob("*.jsonl") for line in file.read_text().splitlines()]
+    lines = [json.loads(line) for file in summary.parent.glob("batches/*.jsonl") for line in file.read_text().splitlines()]
     assert len({line["path"] for line in lines}) == len(lines) == 360
     assert f"accuracy {found['accuracy']:.3f} on 360 images" in done.err
+
+
+def test_digits_keeps_its_results_in_s3_where_its_environment_says_so(shell: Terminal, moto: str) -> None:
+    credentials = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")}
+    s3 = boto3.client("s3", endpoint_url=moto)
+    s3.create_bucket(Bucket="digits")
+    of_the_secret = {**credentials, "AWS_ENDPOINT_URL_S3": moto, "DIGITS_RESULTS": "s3://digits/results"}
+    done = shell.run("submit", EXAMPLES / "digits" / "job.yaml", "--local", "--watch", "-o", "json", **of_the_secret)
+    status = done.json()["job_status"]
+    assert succeeded(status, batches=23)
+    summary = s3.get_object(Bucket="digits", Key=f"results/{status['job_id']}/summary.json")["Body"].read()
+    assert json.loads(summary)["images"] == 360
 
 
 def test_init_writes_a_job_that_succeeds(shell: Terminal) -> None:

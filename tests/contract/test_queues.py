@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from batchflow.errors import InvalidInput, NotFound
+from batchflow.queues import sqs
 from batchflow.queues.protocol import Queue, Queues
 from batchflow.records import Message
 
@@ -47,6 +49,28 @@ def test_a_queue_is_opened_by_its_url_name_and_arn(queues: Queues, queue: Queue,
 
 def test_a_name_that_is_not_there_is_not_found(queues: Queues, name: str) -> None:
     assert queues.find(name) is None
+
+
+def test_queues_are_listed_by_the_start_of_their_names(queues: Queues) -> None:
+    start = f"list_{uuid.uuid4().hex[:8]}"
+    names = {f"{start}_{number}.fifo" for number in range(3)}
+    urls = [queues.create(name, visibility_s=60, tags={}).url for name in sorted(names)]
+    assert set(queues.list(start)) == names
+    assert set(queues.list(f"{start}_1")) == {f"{start}_1.fifo"}
+    assert names <= set(queues.list(""))
+    for url in urls:
+        queues.remove(url)
+    assert list(queues.list(start)) == []
+
+
+def test_more_queues_than_an_answer_holds_are_all_listed(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", moto)
+    monkeypatch.setattr(sqs, "LISTED", 2)
+    queues = sqs.SqsQueues()
+    names = {f"many_{uuid.uuid4().hex[:8]}_{number}.fifo" for number in range(5)}
+    for name in names:
+        queues.create(name, visibility_s=60, tags={})
+    assert names <= set(queues.list("many_"))
 
 
 @pytest.mark.parametrize("bad", ["plain", "a b.fifo", "../x.fifo", ".fifo", "x" * 76 + ".fifo"])

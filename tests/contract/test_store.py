@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -14,6 +18,7 @@ from batchflow.errors import InvalidInput, NotFound, Unreachable
 from batchflow.store.directory import DirectoryStore
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
+from batchflow.store.s3 import PART_BYTES
 
 TIMEOUT_S = 120
 # Sorted by their UTF-8 bytes; `-` and `.` come before `/`, so no walk of folders by name gives this order.
@@ -36,6 +41,73 @@ def test_what_was_put_is_got(store: Store) -> None:
     assert store.get("jobs/a/1/status.json") == data
     store.put("jobs/a/1/status.json", b"")
     assert store.get("jobs/a/1/status.json") == b""
+
+
+class Content(io.RawIOBase):
+    """So many bytes, of a pattern that a lost or doubled part breaks; `at_end` runs before its end is told."""
+
+    def __init__(self, size: int, at_end: Callable[[], Any] = lambda: None) -> None:
+        super().__init__()
+        self._data = io.BytesIO(os.urandom(1021) * (size // 1021 + 1))
+        self._data.truncate(size)
+        self._at_end = at_end
+        self.largest_read = 0
+
+    @property
+    def whole(self) -> bytes:
+        return self._data.getvalue()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = self._data.readinto(buffer)
+        self.largest_read = max(self.largest_read, size)
+        if not size:
+            self._at_end()
+        return size
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 5 * PART_BYTES + 7])
+@pytest.mark.parametrize("told", [0, 1], ids=["told-none", "told-all"])
+def test_a_file_is_stored_in_pieces_whatever_its_size(store: Store, size: int, told: int) -> None:
+    store.put("uploads/a", b"old")
+    content = Content(size)
+    store.put_file("uploads/a", io.BufferedReader(content), told * size)
+    assert store.get("uploads/a") == content.whole
+    assert list(store.list("")) == ["uploads/a"]
+    assert content.largest_read <= PART_BYTES
+
+
+@pytest.mark.parametrize("size", [0, 10, PART_BYTES, 2 * PART_BYTES + 1])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_file_whose_content_turns_out_bad_at_its_end_is_not_stored(store: Store, size: int, before: bytes | None) -> None:
+    if before is not None:
+        store.put("uploads/a", before)
+
+    def bad() -> None:
+        raise InvalidInput("the content is bad")
+
+    with pytest.raises(InvalidInput, match="the content is bad"):
+        store.put_file("uploads/a", io.BufferedReader(Content(size, bad)), size)
+    assert store.get("uploads/a") == before
+    assert unfinished(store) == []
+
+
+def unfinished(store: Store) -> list[str]:
+    """What a write that failed has left behind."""
+    if isinstance(store, DirectoryStore):
+        return os.listdir(Path(store.url, ".drafts"))
+    bucket = store.url.split("/")[2]
+    client = boto3.session.Session().client("s3", region_name="us-east-1")
+    return [upload["Key"] for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+
+
+def test_a_stream_is_stored_from_where_it_is(store: Store) -> None:
+    stream = io.BytesIO(b"0123456789")
+    stream.seek(4)
+    store.put_file("a", stream, 6)
+    assert store.get("a") == b"456789"
 
 
 @pytest.mark.parametrize("key", ["a", "a/b/c", "jobs/x/status.json/y"])
@@ -103,6 +175,31 @@ def test_a_prefix_is_any_string(store: Store, prefix: str) -> None:
     assert list(store.list(prefix)) == sorted((key for key in ORDERED if key.startswith(prefix)), key=str.encode)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "names"), [("", ["a", "b"]), ("a/", ["c"]), ("b/", []), ("a/c/", []), ("a/c/d/", []), ("none/", []), ("a-b/", [])]
+)
+def test_folders_are_the_names_before_the_next_slash(store: Store, prefix: str, names: list[str]) -> None:
+    for key in ORDERED:
+        store.put(key, b"")
+    assert list(store.folders(prefix)) == names
+
+
+def test_folders_come_in_the_order_of_their_keys_and_once_each(store: Store) -> None:
+    names = ["a-b", "a.txt", "a", "a0", "é", "日", "\N{GRINNING FACE}"]  # `a/…` comes after `a.txt/…`
+    for name in reversed(names):
+        for file in ("x", "y/z"):
+            store.put(f"jobs/{name}/{file}", b"")
+    assert list(store.folders("jobs/")) == names
+    store.delete(["jobs/a/x", "jobs/a/y/z"])
+    assert list(store.folders("jobs/")) == [name for name in names if name != "a"]
+
+
+@pytest.mark.parametrize("prefix", ["a", "/", "../", "a//", "a/../"])
+def test_what_is_no_folder_is_refused(store: Store, prefix: str) -> None:
+    with pytest.raises(InvalidInput, match="of the store"):
+        list(store.folders(prefix))
+
+
 def test_deleting_takes_what_is_there_and_ignores_what_is_not(store: Store) -> None:
     for key in ORDERED:
         store.put(key, b"")
@@ -127,6 +224,7 @@ def test_thousands_of_keys_are_listed_and_deleted_while_they_are_listed(store: S
 def test_a_bad_key_is_refused_everywhere(store: Store, key: str) -> None:
     for call in (
         lambda: store.put(key, b""),
+        lambda: store.put_file(key, io.BytesIO(), 0),
         lambda: store.create(key, b""),
         lambda: store.get(key),
         lambda: store.delete([key]),
@@ -167,6 +265,7 @@ def test_the_folder_of_drafts_is_out_of_reach(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     assert list(store.list("")) == []
     assert list(store.list(".dr")) == []
+    assert list(store.folders("")) == []
     with pytest.raises(InvalidInput):
         store.get(".drafts/left-by-a-killed-process")
 
@@ -206,4 +305,18 @@ def test_a_bucket_that_is_not_there_is_not_found(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):
         store.get("a")
     with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):
+        store.put_file("a", io.BytesIO(b"1"), 1)
+    with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):
         list(store.list(""))
+
+
+def test_a_key_that_is_too_long_for_s3_is_refused(monkeypatch: pytest.MonkeyPatch, moto: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    bucket = f"store-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
+    store = open_store(f"s3://{bucket}/prefix")
+    longest = "é" * 508 + "a"  # 1,017 bytes
+    store.put_file(longest, io.BytesIO(b"1"), 1)
+    assert list(store.list("")) == [longest]
+    with pytest.raises(InvalidInput, match="S3 takes names of up to 1024 bytes"):
+        store.put_file(f"{longest}a", io.BytesIO(b"1"), 1)

@@ -18,7 +18,7 @@ from batchflow import contract
 from batchflow.dequeuer.holding import MAX_HELD
 from batchflow.errors import Unreachable
 from batchflow.queues.protocol import Depth, Queue
-from batchflow.records import FAILED, SUCCEEDED
+from batchflow.records import FAILED, SUCCEEDED, batch_message
 from batchflow.store.jobs import JobRecords
 from tests.contract.work_kit import ALL, JOB, Handler, Job, Outage, Request, handler, in_background, until
 
@@ -296,6 +296,17 @@ class One(BaseHTTPRequestHandler):
 ThreadingHTTPServer.allow_reuse_address = True
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), One).serve_forever()
 """
+
+
+def test_processes_of_one_pod_name_do_not_overwrite_each_others_outcomes(job: Job) -> None:
+    """Argo makes a pod that was deleted early anew under the same name."""
+    job.total = 4
+    with handler(lambda _: 200) as server:
+        for index in range(job.total):
+            assert not job.queue.send([batch_message(JOB, index, 1, f"[{index}]")])
+            assert job.records.has_counters("same") == (index > 0)
+            assert job.work(server.port, pod="same") == contract.EXIT_OK
+    assert [outcome.index for outcome in job.only_outcomes()] == [0, 1, 2, 3]
 
 
 def test_a_batch_that_kills_the_handler_fails_and_the_others_do_not(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

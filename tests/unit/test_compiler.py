@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batchflow import contract
 from batchflow.compiler import compile_job
 from batchflow.errors import InvalidInput
 from batchflow.records import JobRef
@@ -16,6 +17,8 @@ from batchflow.spec.model import DelimitedFiles, ItemList, Submission
 
 JOB = JobRef("words", "69a1b2c3d4e5f607")
 SUBMISSION = Submission(api="words", workers=3, source=ItemList(items=[1, 2, 3], batch_size=2))
+
+HANDLER_API = {"name": "words", "kind": "BatchAPI", "handler": {"type": "python", "path": "h.py"}}
 
 
 def pod_api(**container: Any) -> dict[str, Any]:
@@ -77,10 +80,128 @@ def test_users_containers_get_neither_token_nor_our_credentials() -> None:
         assert "batchflow" not in str(users.get("env")).replace("BATCHFLOW_", "").lower()
 
 
+def test_only_cleanup_asks_kubernetes_so_only_its_pod_has_a_token() -> None:
+    workflow = compiled(pod_api())
+    tokens = {t["name"]: t.get("automountServiceAccountToken") for t in workflow["spec"]["templates"]}
+    assert tokens == {"job": None, "enqueue": None, "work": None, "finalize": None, "cleanup": True}
+
+
+SKIPPED = "eks.amazonaws.com/skip-containers"
+
+
+def test_aws_roles_of_our_service_account_stay_out_of_users_containers() -> None:
+    entry = pod_api()
+    entry["pod"]["containers"].append({"name": "loader", "image": "loader:1", "command": ["load"]})
+    for name in ("work", "finalize"):
+        assert template(compiled(entry), name)["metadata"]["annotations"][SKIPPED] == "server,loader"
+
+
+def test_aws_roles_of_the_apis_own_service_account_reach_its_containers() -> None:
+    entry = {**pod_api(), "batchflow": {"service_account": "reader"}}
+    work = template(compiled(entry), "work")
+    assert work["serviceAccountName"] == "reader"
+    assert "metadata" not in work
+
+
+def our_containers(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    templates = [t for t in workflow["spec"]["templates"] if "container" in t]
+    return [t["container"] for t in templates] + [t["initContainers"][0] for t in templates if "initContainers" in t]
+
+
+def test_our_containers_pass_pod_security_restricted() -> None:
+    workflow = compiled(pod_api())
+    assert workflow["spec"]["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert len(our_containers(workflow)) == 6
+    for container in our_containers(workflow):
+        assert container["securityContext"] == {
+            "runAsNonRoot": True,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_our_containers_can_write_where_their_outputs_go() -> None:
+    workflow = compiled(pod_api())
+    for container in our_containers(workflow):
+        assert {"name": "scratch", "mountPath": "/tmp"} in container["volumeMounts"]
+    for pod in workflow["spec"]["templates"][1:]:
+        assert {"name": "scratch", "emptyDir": {}} in pod["volumes"]
+    path = template(workflow, "enqueue")["outputs"]["parameters"][0]["valueFrom"]["path"]
+    assert path.startswith("/tmp/")
+
+
+def test_users_containers_gain_no_privileges_and_run_as_who_their_image_says() -> None:
+    users = template(compiled(pod_api()), "work")["initContainers"][1]
+    assert users["securityContext"] == {"allowPrivilegeEscalation": False}
+
+
+def test_every_container_of_ours_knows_by_which_version_it_was_compiled() -> None:
+    for container in our_containers(compiled(pod_api())):
+        assert {"name": "BATCHFLOW_VERSION", "value": contract.VERSION} in container["env"]
+
+
+def test_our_requests_and_images_are_settings() -> None:
+    workflow = compiled(HANDLER_API, image="ours:1", handler_image="mirror/python:3.11", step_cpu="5m", step_memory="64Mi")
+    for container in our_containers(workflow):
+        assert (container["image"], container["resources"]) == ("ours:1", {"requests": {"cpu": "5m", "memory": "64Mi"}})
+    assert template(workflow, "work")["initContainers"][1]["image"] == "mirror/python:3.11"
+
+
+@pytest.mark.parametrize(("field", "name"), [("step_cpu", "BATCHFLOW_STEP_CPU"), ("step_memory", "BATCHFLOW_STEP_MEMORY")])
+def test_a_setting_that_is_no_quantity_is_refused_by_name(field: str, name: str) -> None:
+    with pytest.raises(InvalidInput, match=f'^{name}: "much" is not a Kubernetes quantity'):
+        compiled(pod_api(), **{field: "much"})
+
+
+def test_the_label_of_a_controllers_instance_is_there_only_if_it_has_one() -> None:
+    label = "workflows.argoproj.io/controller-instanceid"
+    assert label not in compiled(pod_api())["metadata"]["labels"]
+    assert compiled(pod_api(), instance_id="ml")["metadata"]["labels"][label] == "ml"
+
+
+def test_pull_secrets_are_the_clusters_and_the_apis() -> None:
+    entry = {**pod_api(), "batchflow": {"image_pull_secrets": ["theirs", "mirror"]}}
+    workflow = compiled(entry, image_pull_secrets=("mirror",))
+    assert workflow["spec"]["imagePullSecrets"] == [{"name": "mirror"}, {"name": "theirs"}]
+    assert "imagePullSecrets" not in compiled(pod_api())["spec"]
+
+
+def test_node_groups_are_alternatives() -> None:
+    entry = {**pod_api(), "node_groups": ["spot", "gpu"]}
+    for name in ("work", "finalize"):
+        affinity = template(compiled(entry, node_group_label="example.com/pool"), name)["affinity"]["nodeAffinity"]
+        [term] = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        assert term == {"matchExpressions": [{"key": "example.com/pool", "operator": "In", "values": ["spot", "gpu"]}]}
+
+
+def test_pods_and_workflow_stay_as_long_as_the_settings_say() -> None:
+    spec = compiled(pod_api(), keep_pods_s=5, keep_workflow_s=60)["spec"]
+    assert spec["podGC"] == {"strategy": "OnWorkflowCompletion", "deleteDelayDuration": "5s"}
+    assert spec["ttlStrategy"] == {"secondsAfterCompletion": 60}
+
+
+def test_bad_input_that_prepare_found_is_not_tried_again() -> None:
+    for pod in compiled(pod_api())["spec"]["templates"][1:]:
+        assert pod["retryStrategy"]["expression"] == (
+            'lastRetry.exitCode not in ["64", "69", "70"] and !(lastRetry.message startsWith "prepare: Error (exit code 64)")'
+        )
+
+
+def test_the_description_says_what_it_is_and_how_to_look_at_it() -> None:
+    text = compiled(pod_api(), namespace="ml")["metadata"]["annotations"]["workflows.argoproj.io/description"]
+    assert text.startswith("`item_list` in batches of 2, up to 3 workers\n")
+    assert "`batchflow get words 69a1b2c3d4e5f607 -n ml`" in text
+    assert "`batchflow logs words 69a1b2c3d4e5f607 -n ml`" in text
+
+
 def test_without_a_hook_finalize_has_no_users_containers() -> None:
-    entry = {**pod_api(), "batchflow": {"on_job_complete": False}}
-    assert "initContainers" not in template(compiled(entry), "finalize")
-    assert "initContainers" in template(compiled(entry), "work")
+    additions = {"on_job_complete": False, "service_account": "reader", "tolerations": [{"operator": "Exists"}]}
+    workflow = compiled({**pod_api(), "node_groups": ["gpu"], "batchflow": additions})
+    of_the_api = {"initContainers", "tolerations", "affinity"}
+    assert not of_the_api & template(workflow, "finalize").keys()
+    assert template(workflow, "finalize")["serviceAccountName"] == "batchflow-step"
+    assert of_the_api <= template(workflow, "work").keys()
 
 
 def test_the_deadline_is_the_timeout_or_13_days() -> None:

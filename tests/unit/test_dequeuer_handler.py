@@ -66,7 +66,11 @@ def post(client: HandlerClient) -> Answer:
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000, Result.FAILED, "status 500: " + "x" * 1024),
         (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", Result.FAILED, "status 302"),
         (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", Result.FAILED, "status 503"),
-        (b"", Result.BROKEN, "the connection broke: Remote end closed connection without response"),
+        (
+            b"",
+            Result.BROKEN,
+            "the connection broke: Remote end closed connection without response (did the handler crash, or run out of memory?)",
+        ),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
             Result.BROKEN,

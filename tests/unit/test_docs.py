@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 UNKNOWN = "zzzzzz"
 KNOWN_KEYS = "known keys: "
-COMMON_FLAGS = ("--namespace", "--output", "--local", "--help")
+COMMON_FLAGS = ("--namespace", "--context", "--output", "--local", "--help")
 
 PROBE = {"http_get": {"port": 80}}
 API = {"name": "a", "kind": "BatchAPI", "networking": {"endpoint": "a"}}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from batchflow.engines.argo import ArgoEngine
 from batchflow.engines.local.engine import LocalEngine
 from batchflow.engines.local.manifest import Retry, parse
 from batchflow.engines.open import open_engine
@@ -190,6 +191,24 @@ def test_what_a_retry_strategy_means(strategy: Json, phases: set[str], codes: se
     assert retry == Retry(2, frozenset(phases), frozenset(codes), delay_s=0.0, factor=1.0, max_duration_s=None)
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "message", "allowed"),
+    [
+        (1, "main: Error (exit code 1)", True),
+        (64, "main: Error (exit code 64)", False),
+        (None, "prepare: Error (exit code 75)", True),
+        (None, "prepare: Error (exit code 64)", False),
+        (None, "prepare: Error (exit code 64): said more", False),
+        (None, "pod deleted", True),
+    ],
+)
+def test_an_init_containers_failure_is_known_by_its_message(exit_code: int | None, message: str, allowed: bool) -> None:
+    expression = 'lastRetry.exitCode not in ["64"] and !(lastRetry.message startsWith "prepare: Error (exit code 64)")'
+    retry = parse(changed(lambda s: s["templates"][1]["retryStrategy"].update(expression=expression))).templates["work"].retry
+    assert retry is not None
+    assert retry.allows(exit_code, message) is allowed
+
+
 @pytest.mark.parametrize("name", ["../up", "Upper", "a" * 64, "", "a/b", "-a"])
 def test_a_name_that_is_no_workflows_never_becomes_a_path(tmp_path: Path, name: str) -> None:
     engine = LocalEngine(Settings(engine="local", local_dir=str(tmp_path / "local")), {})
@@ -202,5 +221,4 @@ def test_a_name_that_is_no_workflows_never_becomes_a_path(tmp_path: Path, name: 
 
 def test_settings_choose_the_engine(tmp_path: Path) -> None:
     assert isinstance(open_engine(Settings(engine="local", local_dir=str(tmp_path))), LocalEngine)
-    with pytest.raises(InvalidInput, match="--local"):
-        open_engine(Settings(engine="argo"))
+    assert isinstance(open_engine(Settings(engine="argo")), ArgoEngine)

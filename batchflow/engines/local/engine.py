@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -16,11 +17,14 @@ from batchflow.engines.local.folder import RunFolder
 from batchflow.engines.local.follow import log_lines, log_tail
 from batchflow.engines.local.manifest import parse
 from batchflow.engines.protocol import LogLine, Observation
-from batchflow.errors import Internal, NotFound, Unreachable
+from batchflow.errors import Internal, InvalidInput, NotFound, Unreachable
 from batchflow.settings import Settings
 from batchflow.status import workflow as workflow_status
 
 __all__ = ["LocalEngine"]
+
+LAST_PROCESS_S: Final = 30.0
+_POLL_S: Final = 0.1
 
 
 class LocalEngine:
@@ -33,6 +37,9 @@ class LocalEngine:
         self._settings = settings
         self._environ = environ
         self._root = Path(settings.local_dir)
+
+    def check(self, workflow: dict[str, Any]) -> None:
+        parse(workflow)
 
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         """Returns when the engine's process is there; it lives on without this one and without its terminal."""
@@ -65,6 +72,16 @@ class LocalEngine:
         folder = self._folder(name)
         with _usable(folder):
             folder.request_stop()
+
+    def delete(self, name: str) -> None:
+        """Waits a moment for the engine's process, which outlives the job's final status; raises InvalidInput if it still runs then."""
+        folder = self._folder(name)
+        deadline = time.monotonic() + LAST_PROCESS_S
+        with _usable(folder):
+            while not folder.remove():
+                if time.monotonic() > deadline:
+                    raise InvalidInput(f"workflow {name} still runs", where=str(folder.path), hint="stop its job first")
+                time.sleep(_POLL_S)
 
     def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
         folder = self._folder(name)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ class RunFolder:
         self._pods = path / "pods.json"
         self._stop = path / "stop"
         self._lock = path / "engine.lock"
+        self._removed = root / f".{name}"  # no name of a workflow
 
     def pod(self, name: str) -> Path:
         return self.path / "pods" / name
@@ -76,6 +78,21 @@ class RunFolder:
     @property
     def stop_requested(self) -> bool:
         return self._stop.exists()
+
+    def remove(self) -> bool:
+        """Remove the folder, and what a removal that was cut off has left; False, and nothing done, while an engine lives."""
+        if self.path.exists():
+            lock = self.try_lock()
+            if lock is None:
+                return False
+            try:
+                shutil.rmtree(self._removed, ignore_errors=True)
+                self.path.rename(self._removed)  # from here on the run is gone for every reader
+            finally:
+                os.close(lock)
+        if self._removed.exists():
+            shutil.rmtree(self._removed)
+        return True
 
     def try_lock(self) -> int | None:
         """Lock the run for the engine: an open file whose lock lives as long as any copy of it; None if it is locked already."""

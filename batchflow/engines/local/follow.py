@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from batchflow.engines.lines import Lines, tail
 from batchflow.engines.local.folder import RunFolder
 from batchflow.engines.protocol import LogLine, worker_of
 
-__all__ = ["MAX_LINE_BYTES", "log_lines", "log_tail"]
+__all__ = ["log_lines", "log_tail"]
 
 _POLL_S: Final = 0.2
 _CHUNK_BYTES: Final = 1 << 20
-
-# No more than this is kept of a line that does not end.
-MAX_LINE_BYTES: Final = 1 << 20
 
 
 class _LogFile:
@@ -28,7 +26,7 @@ class _LogFile:
         self._pod = pod
         self._worker = worker
         self._offset = 0
-        self._rest = bytearray()
+        self._lines = Lines()
 
     def new_lines(self) -> Iterator[LogLine]:
         """The complete lines up to what the file holds now; one that is too long in pieces, before its end is there."""
@@ -38,51 +36,24 @@ class _LogFile:
             while left > 0 and (data := file.read(min(left, _CHUNK_BYTES))):
                 self._offset += len(data)
                 left -= len(data)
-                yield from self._split(data)
+                yield from (self._line(text) for text, _ in self._lines.feed(data))
 
     def last_line(self) -> Iterator[LogLine]:
         """What follows the last line end."""
-        if self._rest:
-            yield self._line(self._rest.removesuffix(b"\r"))
+        return (self._line(text) for text, _ in self._lines.end())
 
-    def _split(self, data: bytes) -> Iterator[LogLine]:
-        """A line's end is a newline: what ends with a carriage return only (a progress bar) is of one line."""
-        for number, piece in enumerate(data.split(b"\n")):
-            if number > 0:
-                yield self._line(self._rest.removesuffix(b"\r"))
-                self._rest.clear()
-            self._rest += piece
-            while len(self._rest) > MAX_LINE_BYTES:
-                end = _character_start(self._rest, MAX_LINE_BYTES)
-                yield self._line(self._rest[:end])
-                del self._rest[:end]
-
-    def _line(self, data: bytearray) -> LogLine:
-        return LogLine(self._pod, self._worker, self._path.stem, data.decode(errors="replace"))
-
-
-def _character_start(data: bytearray, index: int) -> int:
-    """Where the UTF-8 character that holds the byte at `index` begins."""
-    for start in range(index, index - 4, -1):
-        if data[start] & 0xC0 != 0x80:
-            return start
-    return index  # not UTF-8
+    def _line(self, text: str) -> LogLine:
+        return LogLine(self._pod, self._worker, self._path.stem, text)
 
 
 def log_tail(path: Path, limit_bytes: int) -> bytes:
     """See `Engine.log_tail`."""
     try:
         with path.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - limit_bytes)
-            file.seek(max(0, start - 1))
-            before = file.read(min(start, 1))
-            data = file.read(limit_bytes)
+            file.seek(max(0, file.seek(0, os.SEEK_END) - limit_bytes - 1))  # with the byte before, which may end a line
+            return tail(file.read(), limit_bytes)
     except FileNotFoundError:
         return b""
-    if before in (b"", b"\n"):
-        return data
-    _, _, whole = data.partition(b"\n")
-    return whole or data
 
 
 def log_lines(

@@ -33,7 +33,10 @@ _CONTAINER_IGNORED: Final = {
     *("terminationMessagePath", "terminationMessagePolicy", "volumeMounts"),
 }
 
-_EXPRESSION: Final = re.compile(r'lastRetry\.exitCode not in \[\s*((?:"\d+"\s*,?\s*)*)\]')
+_EXPRESSION: Final = re.compile(
+    r'lastRetry\.exitCode not in \[\s*((?:"\d+"\s*,?\s*)*)\]'
+    r'(?: and !\(lastRetry\.message startsWith "([^"\\]+)"\))?'
+)
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -52,7 +55,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """`limit`: tries after the first. `not_retried`: exit codes, as text. `phases`: of a try that may be followed by another."""
+    """`limit`: tries after the first. `phases`: of a try that may be followed by another.
+
+    The expression: `not_retried` are exit codes, as text; a message that begins with `final_message` is not retried either.
+    """
 
     limit: int
     phases: frozenset[str]
@@ -60,6 +66,13 @@ class Retry:
     delay_s: float
     factor: float
     max_duration_s: float | None
+    final_message: str | None = None
+
+    def allows(self, exit_code: int | None, message: str) -> bool:
+        """What the expression says of a try that ended so; Argo gives -1 for an exit code that it does not know."""
+        code = "-1" if exit_code is None else str(exit_code)
+        final = self.final_message is not None and message.startswith(self.final_message)
+        return code not in self.not_retried and not final
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +241,8 @@ def _retry(value: object, where: str) -> Retry:
     expression = retry.get("expression", "lastRetry.exitCode not in []")
     match = _EXPRESSION.fullmatch(expression)
     if match is None:
-        raise InvalidInput(f'"{expression}" is not of the form lastRetry.exitCode not in ["1", "2"]', where=f"{where}.expression")
+        form = 'lastRetry.exitCode not in ["1", "2"] and !(lastRetry.message startsWith "text")'
+        raise InvalidInput(f'"{expression}" is not of the form {form}', where=f"{where}.expression")
     # Argo's default: Always if there is an expression, OnFailure otherwise.
     policy = retry.get("retryPolicy", "Always" if "expression" in retry else "OnFailure")
     phases = {"Always": {"Failed", "Error"}, "OnFailure": {"Failed"}, "OnError": {"Error"}}.get(policy)
@@ -243,6 +257,7 @@ def _retry(value: object, where: str) -> Retry:
         delay_s=_seconds(backoff.get("duration"), f"{where}.backoff.duration") or 0.0,
         factor=float(backoff.get("factor", 1)),
         max_duration_s=_seconds(backoff.get("maxDuration"), f"{where}.backoff.maxDuration"),
+        final_message=match[2],
     )
 
 

@@ -232,9 +232,7 @@ class Runner:
             return result.message
         if tries > retry.limit:
             return "No more retries left"
-        # Argo gives -1 for an exit code that it does not know.
-        exit_code = "-1" if result.exit_code is None else str(result.exit_code)
-        return "retryStrategy.expression evaluated to false" if exit_code in retry.not_retried else None
+        return None if retry.allows(result.exit_code, result.message) else "retryStrategy.expression evaluated to false"
 
     def _run_pod(
         self, node_name: str, template: PodTemplate, tries: int, *, parent: str | None, boundary: str, flags: Sequence[str]

@@ -1,0 +1,107 @@
+"""The commands on apis: deploy, delete; and prune."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import click
+
+from batchflow.cli.options import Context, common, print_json
+from batchflow.errors import InvalidInput
+
+__all__ = ["delete", "deploy", "prune"]
+
+_AGE: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>[dhms])")
+_UNITS_S: Final = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_LONGEST: Final = timedelta(days=36_500)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@common
+def deploy(context: Context, file: Path) -> None:
+    """Deploy the apis in FILE (cortex.yaml), so that `api: NAME` in a job.yaml means them from anywhere.
+
+    Running jobs keep the version with which they were submitted.
+    """
+    from batchflow.cli import show
+    from batchflow.client import Client
+
+    show.deployments(Client(context.settings).deploy(file), as_json=context.as_json)
+
+
+@click.command()
+@click.argument("api")
+@click.argument("job_id", metavar="[JOB]", required=False)
+@click.option("--keep-cache", is_flag=True, help="Of API: only undeploy it and stop its jobs; its versions and its jobs' records stay.")
+@click.option("--force", is_flag=True, help="Of JOB: stop it first, if it runs.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@common
+def delete(context: Context, api: str, job_id: str | None, keep_cache: bool, force: bool, yes: bool) -> None:
+    """Delete API with all its jobs, or one JOB: their records, logs and workflows.
+
+    Jobs of an API that run are stopped first. On a terminal you are asked before.
+    """
+    from batchflow.client import Client
+
+    if job_id is None and force:
+        raise InvalidInput("needs a job", where="--force", hint="the jobs of an api are stopped anyway")
+    if job_id is not None and keep_cache:
+        raise InvalidInput("is for a whole api", where="--keep-cache", hint="leave the flag out, or the job")
+    client = Client(context.settings)
+    if job_id is not None:
+        _confirm(f"delete job {job_id} of {api} with all its records?", yes)
+        client.delete_job(api, job_id, force=force, told=_tell)
+        _print_message(f"deleted job {job_id}", context)
+        return
+    _confirm(f"undeploy {api} and stop its jobs?" if keep_cache else f"delete {api} with all its jobs and their records?", yes)
+    client.delete_api(api, keep_cache=keep_cache, told=_tell)
+    _print_message(f"deleting {api}", context)
+
+
+@click.command()
+@click.argument("api", required=False, default="")
+@click.option("--older-than", required=True, metavar="AGE", help="How long ago a job must have ended: 30d, 12h, 90m or 45s.")
+@click.option("--dry-run", is_flag=True, help="List what would be removed; remove nothing.")
+@common
+def prune(context: Context, api: str, older_than: str, dry_run: bool) -> None:
+    """Remove the jobs that ended long ago, and then what no job and no deployment needs any more.
+
+    With API only its jobs and versions.
+    """
+    from batchflow.cli import show
+    from batchflow.client import Client
+
+    age = parse_age(older_than)
+    pruned = Client(context.settings).prune(age, api=api, dry_run=dry_run, told=_tell)
+    show.pruned(pruned, dry_run=dry_run, as_json=context.as_json)
+
+
+def parse_age(text: str) -> timedelta:
+    """`30d` and the like; raises InvalidInput."""
+    match = _AGE.fullmatch(text)
+    seconds = int(match["number"]) * _UNITS_S[match["unit"]] if match else 0
+    if not match or seconds > _LONGEST.total_seconds():
+        raise InvalidInput(f'"{text}" is not an age', where="--older-than", hint="say for example 30d, 12h, 90m or 45s")
+    return timedelta(seconds=seconds)
+
+
+def _confirm(question: str, yes: bool) -> None:
+    """Raises click.Abort unless the answer is yes; whoever is not at a terminal is not asked."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _print_message(message: str, context: Context) -> None:
+    if context.as_json:
+        print_json({"message": message})
+    else:
+        click.echo(message)

@@ -1,0 +1,139 @@
+"""All that `doctor` looks at: a cluster, what is installed in a namespace of it, store and queues, from here and from pods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Final
+
+from batchflow import contract
+from batchflow.client import doctor
+from batchflow.client.check import HERE, JOB_NAME, trial_job
+from batchflow.client.check_run import run_check
+from batchflow.client.doctor import FAIL, OK, WARN, Finding
+from batchflow.client.orphans import QUEUE_PREFIX, Workflows, find_orphans
+from batchflow.client.permissions import CLEANUP, EXECUTOR, STEP_ACCOUNT, TOKEN_SECRET, USER, Role
+from batchflow.client.trials import failures, try_store
+from batchflow.engines.argo.checks import Checks
+from batchflow.engines.argo.installed import installed_settings
+from batchflow.engines.argo.kube import Kube
+from batchflow.errors import BatchflowError
+from batchflow.queues.open import open_queues
+from batchflow.queues.protocol import Queues
+from batchflow.records import JobRef, new_job_id
+from batchflow.settings import Settings
+from batchflow.store.open import open_store
+
+__all__ = ["Examination"]
+
+ORPHANS_S: Final = 30.0  # after that no further one is looked for
+
+
+class Examination:
+    """One run of doctor.
+
+    Attributes:
+        reached: whether the cluster answered; known once all findings were read.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], *, delete_orphans: bool) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._delete_orphans = delete_orphans
+        self._job = JobRef(JOB_NAME, new_job_id(time.time_ns()))
+        self._queues: tuple[Queues, list[str]] | None = None  # the service and all names, if this machine may list them
+        self.reached = True
+
+    def findings(self) -> Generator[Finding]:
+        """Each as soon as it is known. When it is closed early, what was made in the cluster, the store and of queues is removed."""
+        namespace = self._settings.namespace
+        try:
+            kube = Kube(namespace, context=self._settings.kube_context)
+            checks = Checks(kube)
+            yield doctor.cluster(checks.version(), kube.host)
+        except BatchflowError as error:
+            self.reached = False
+            yield doctor.failed("cluster", error)
+            yield from self._services(self._settings)
+            return
+        failed = False
+        for finding in chain(_guarded("argo", lambda: _argo(checks)), _guarded("namespace", lambda: _namespace(checks, namespace))):
+            failed = failed or finding.level == FAIL
+            yield finding
+        yield from _guarded("permissions", lambda: iter([doctor.caller(_missing(checks.may, USER), namespace)]))
+        try:
+            installed = installed_settings(kube, self._settings, self._environ)
+        except BatchflowError as error:
+            yield doctor.failed("settings", error)
+            yield from self._services(self._settings)
+            return
+        yield doctor.settings(installed)
+        yield from self._services(installed)
+        if failed:
+            yield Finding(WARN, "pods", "nothing was tried in pods", "mend first what failed above")
+        else:
+            yield from _guarded("pods", lambda: run_check(kube, self._job, installed))
+        yield from _guarded("orphans", lambda: self._orphans(checks, installed), level=WARN)
+
+    def _services(self, settings: Settings) -> Iterator[Finding]:
+        """Store and queues as this machine reaches them."""
+        if not settings.store:
+            yield Finding(WARN, "store", "not tried, since it is not known", "name it: --store s3://bucket/prefix, or BATCHFLOW_STORE")
+            return
+        errors = try_store(lambda: open_store(settings.store), trial_job(self._job.job_id, HERE))
+        yield from doctor.tried_here("store", errors, f"{settings.store} can be used")
+        yield from doctor.tried_here("queues", failures([lambda: self._list_queues(settings)]), "can be listed", level=WARN)
+
+    def _list_queues(self, settings: Settings) -> None:
+        queues = open_queues(settings)
+        self._queues = queues, list(queues.list(QUEUE_PREFIX))
+
+    def _orphans(self, checks: Checks, settings: Settings) -> Iterator[Finding]:
+        give_up = time.monotonic() + ORPHANS_S
+        queues, names = self._queues or (None, [])
+        workflows = Workflows.of(checks.workflows(contract.LABEL_JOB))
+        found = False
+        for orphan in find_orphans(names, workflows, open_store(settings.store), settings.namespace, datetime.now(UTC)):
+            found = True
+            if orphan.queue and queues and self._delete_orphans:
+                if queue := queues.find(orphan.queue):
+                    queues.remove(queue.url)
+                yield Finding(OK, "orphans", f"deleted {orphan.what}")
+            else:
+                yield Finding(WARN, "orphans", orphan.what, orphan.hint)
+            if time.monotonic() > give_up:
+                yield Finding(WARN, "orphans", f"looked for {ORPHANS_S:.0f} s only", "mend these, then run batchflow doctor again")
+                return
+        if not found:
+            yield Finding(OK, "orphans", "no queue, workflow or run without its job")
+
+
+def _argo(checks: Checks) -> Iterator[Finding]:
+    yield doctor.argo_kinds(checks.kinds())
+
+
+def _namespace(checks: Checks, namespace: str) -> Iterator[Finding]:
+    exists = checks.has_namespace()
+    yield doctor.namespace(namespace, exists)
+    if exists is False:
+        return
+    accounts = (STEP_ACCOUNT, CLEANUP.account, EXECUTOR.account)
+    yield from doctor.accounts({name: checks.has_account(name) for name in accounts}, checks.has_token(TOKEN_SECRET))
+    for role in (EXECUTOR, CLEANUP):
+        yield from doctor.role(role, _missing(lambda asked, role=role: checks.account_may(role.account, asked), role))  # type: ignore[misc]
+
+
+def _missing(may: Callable[[dict[str, str]], bool | None], role: Role) -> list[dict[str, str]] | None:
+    """What of the Role is not granted; None if that can't be known."""
+    answers = [(asked, may(asked)) for rule in role.rules for asked in rule.reviews()]
+    return None if any(answer is None for _, answer in answers) else [asked for asked, answer in answers if not answer]
+
+
+def _guarded(check: str, findings: Callable[[], Iterator[Finding]], *, level: str = FAIL) -> Iterator[Finding]:
+    """An error in one part keeps no other part from being looked at."""
+    try:
+        yield from findings()
+    except BatchflowError as error:
+        yield doctor.failed(check, error, level=level)

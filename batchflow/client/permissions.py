@@ -1,0 +1,75 @@
+"""Who may do what in a namespace of batchflow's: `install` prints these as Roles, `doctor` asks whether they are granted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["CLEANUP", "CONFIG_MAP", "EXECUTOR", "ROLES", "STEP_ACCOUNT", "TOKEN_SECRET", "USER", "Role", "Rule"]
+
+STEP_ACCOUNT: Final = "batchflow-step"  # has no Role: it never talks to Kubernetes
+CONFIG_MAP: Final = "batchflow"
+_ARGO: Final = "argoproj.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of a Role. `resource` may hold a subresource (`pods/log`); `names` limits it to those objects."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    why: str
+    names: tuple[str, ...] = ()
+
+    def reviews(self) -> Iterator[dict[str, str]]:
+        """The `resourceAttributes` of the access reviews that together ask for this rule, without the namespace."""
+        resource, _, subresource = self.resource.partition("/")
+        for verb in self.verbs:
+            for name in self.names or ("",):
+                asked = {"verb": verb, "group": self.group, "resource": resource, "subresource": subresource, "name": name}
+                yield {key: value for key, value in asked.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A Role, and what it is for. `account`: the service account that it is bound to; empty if people bind it themselves."""
+
+    name: str
+    purpose: str
+    rules: tuple[Rule, ...]
+    account: str = ""
+
+
+EXECUTOR: Final = Role(
+    "batchflow-executor",
+    "Argo's own containers in our pods.",
+    (Rule(_ARGO, "workflowtaskresults", ("create", "patch"), "tell the controller a step's outputs and progress"),),
+    account="batchflow-executor",
+)
+CLEANUP: Final = Role(
+    "batchflow-cleanup",
+    "The step that ends every job: it decides the final status and saves the logs.",
+    (
+        Rule(_ARGO, "workflows", ("get",), "how the job's steps ended, for the final status"),
+        Rule("", "pods", ("list",), "wait until no worker is alive, and see how each ended (out of memory, lost node)"),
+        Rule("", "pods/log", ("get",), "save the end of each container's log in the store"),
+    ),
+    account="batchflow-cleanup",
+)
+TOKEN_SECRET: Final = f"{EXECUTOR.account}.service-account-token"  # the name by which Argo looks for it
+USER: Final = Role(
+    "batchflow-user",
+    "People and programs that run the command line; bind it to them.",
+    (
+        Rule(_ARGO, "workflows", ("create",), "submit, resume"),
+        Rule(_ARGO, "workflows", ("get", "list"), "get, logs; doctor looks for workflows without a job"),
+        Rule(_ARGO, "workflows", ("patch",), "stop"),
+        Rule(_ARGO, "workflows", ("delete",), "delete, prune"),
+        Rule("", "pods", ("list",), "get shows how many workers run, and what they wait for"),
+        Rule("", "pods/log", ("get",), "logs"),
+        Rule("", "configmaps", ("get",), "the store, the image and the version that the steps of this namespace have", (CONFIG_MAP,)),
+    ),
+)
+ROLES: Final = (EXECUTOR, CLEANUP, USER)

@@ -1,0 +1,92 @@
+"""The examples, unchanged, as a user runs them: install, doctor, deploy, submit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from tests.acceptance.command import Json, terminal
+from tests.cluster.conftest import build, secret
+from tests.cluster.kit import JOB_S, Cluster
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DIGITS_IMAGE = "batchflow.local/digits:test"
+SERVER_IMAGE = "registry.example/any-server:0.1"  # as its cortex.yaml has it
+ITEMS = 360  # of any-server, as its README says
+# What differs between two runs of the same job.
+OF_ITS_RUN = {"job_id", "sqs_url", "created_time", "start_time", "end_time"}
+MEASURED = {"avg_time_per_batch", "average_time_per_batch"}
+
+
+def test_digits(cluster: Cluster, tmp_path: Path) -> None:
+    """Every image is classified; and the local engine says the same of the same job."""
+    results = f"digits-{cluster.namespace}"
+    values = {
+        **{name: value for name, value in cluster.environ.items() if name.startswith("AWS_")},
+        "DIGITS_RESULTS": f"s3://{cluster.bucket}/{results}",
+    }
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(secret("digits-s3", values)))
+    build(DIGITS_IMAGE, str(EXAMPLES / "digits"))
+    shell = cluster.terminal(tmp_path, BATCHFLOW_HANDLER_IMAGE=DIGITS_IMAGE)
+    shell.run("doctor")
+    shell.run("deploy", EXAMPLES / "digits" / "cortex.yaml")
+    watched = shell.start("submit", deployed(EXAMPLES / "digits" / "job.yaml", tmp_path), "--workers", "3", "--watch", "-o", "json")
+    status = shell.wait(watched, limit_s=JOB_S).json()["job_status"]
+    assert status["status"] == "succeeded", status
+
+    images = sorted(path.relative_to(EXAMPLES).as_posix() for path in (EXAMPLES / "digits" / "images").rglob("*.png"))
+    found = [line for key in keys(cluster, f"{results}/{status['job_id']}/batches/") for line in json_lines(cluster, key)]
+    assert len(found) == len(images)
+    assert sorted("/".join(one["path"].split("/")[-2:]) for one in found) == sorted("/".join(path.split("/")[-2:]) for path in images)
+    assert all(one["label"] == int(one["path"].split("/")[-2]) for one in found)
+    (summary,) = json_lines(cluster, f"{results}/{status['job_id']}/summary.json")
+    assert summary["images"] == len(images)
+    assert summary["accuracy"] > 0.95
+    assert not any(status["job_id"] in url for url in cluster.queues())
+
+    (tmp_path / "local").mkdir()
+    with terminal(tmp_path / "local") as local:
+        watched = local.start("submit", EXAMPLES / "digits" / "job.yaml", "--workers", "3", "--watch", "-o", "json")
+        here = local.wait(watched, limit_s=JOB_S).json()["job_status"]
+    assert comparable(status) == comparable(here)
+
+
+def test_any_server(cluster: Cluster, tmp_path: Path) -> None:
+    """Two containers of one's own in a pod, and no batch before the readiness probe says that both have done their part."""
+    build(SERVER_IMAGE, str(EXAMPLES / "any-server"))
+    shell = cluster.terminal(tmp_path)
+    watched = shell.start("submit", EXAMPLES / "any-server" / "job.yaml", "--watch", "-o", "json")
+    status = shell.wait(watched, limit_s=JOB_S).json()["job_status"]
+    assert status["status"] == "succeeded", status
+    lines = [line.partition(" | ")[2] for line in shell.logs("any-server", status["job_id"], "--container", "server")]
+    assert sum(int(line.split(" ")[0]) for line in lines if "items add up to" in line) == ITEMS, lines
+    assert sum("is complete" in line for line in lines) == 1, lines
+    assert shell.logs("any-server", status["job_id"], "--worker", "0", "--container", "calibration")
+
+
+def deployed(file: Path, folder: Path) -> Path:
+    """That job, from anywhere: it names its deployed api, and its paths are absolute."""
+    job = yaml.safe_load(file.read_text())
+    job["api"] = file.parent.name
+    job["file_path_lister"]["s3_paths"] = [f"{file.parent / path}/" for path in job["file_path_lister"]["s3_paths"]]
+    (folder / "job.yaml").write_text(json.dumps(job))
+    return folder / "job.yaml"
+
+
+def comparable(status: Json) -> Json:
+    """A final status without what no two runs share."""
+    metrics = {name: {k: v for k, v in status[name].items() if k not in MEASURED} for name in ("metrics", "batch_metrics")}
+    return {**{name: value for name, value in status.items() if name not in OF_ITS_RUN}, **metrics}
+
+
+def keys(cluster: Cluster, prefix: str) -> Iterator[str]:
+    for page in cluster.s3.get_paginator("list_objects_v2").paginate(Bucket=cluster.bucket, Prefix=prefix):
+        yield from (one["Key"] for one in page.get("Contents", []))
+
+
+def json_lines(cluster: Cluster, key: str) -> list[Json]:
+    data = cluster.s3.get_object(Bucket=cluster.bucket, Key=key)["Body"].read()
+    return [json.loads(line) for line in data.splitlines()]

@@ -1,0 +1,181 @@
+"""`batchflow install`: what it refuses, what its manifests hold, and that they fit the workflows that the compiler makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from batchflow import contract
+from batchflow.cli.main import cli
+from batchflow.client.install import AWS_SECRET, Installation, manifests, plan_installation
+from batchflow.client.permissions import CLEANUP, CONFIG_MAP, EXECUTOR, ROLES, STEP_ACCOUNT, TOKEN_SECRET, USER
+from batchflow.errors import InvalidInput
+from batchflow.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "templates" / "install"
+SHELL = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "hush"}
+FLAGS = {"--store": "s3://bucket/jobs"}
+ROLE_ARN = "arn:aws:iam::123456789012:role/batchflow"
+
+Json = dict[str, Any]
+
+
+def documents(installation: Installation) -> list[Json]:
+    return list(yaml.safe_load_all(manifests(installation, TEMPLATES)))
+
+
+def planned(**changes: Any) -> Installation:
+    return plan_installation(**{"namespace": "here", "flags": FLAGS, "environ": SHELL, **changes})
+
+
+def by_kind(installation: Installation, kind: str) -> dict[str, Json]:
+    return {one["metadata"]["name"]: one for one in documents(installation) if one["kind"] == kind}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"flags": {}}, r"--store: is not set.*BATCHFLOW_STORE"),
+        ({"flags": {"--store": "/tmp/jobs"}}, "--store: .*s3://bucket/prefix"),
+        ({"flags": {"--store": "s3://"}}, "--store: "),
+        ({"environ": {}}, "--region: is not set.*AWS_REGION"),
+        ({"namespace": "Here!"}, '-n: "Here!"'),
+        ({"namespace": "a" * 64}, "-n: "),
+        ({"role_arn": "batchflow"}, "--role-arn: .*arn:aws:iam"),
+        ({"flags": {**FLAGS, "--endpoint-url": "10.0.0.1:9324"}}, "--endpoint-url"),
+        ({"flags": {**FLAGS, "--endpoint-url": "http://[::1"}}, "--endpoint-url"),
+        ({"flags": {**FLAGS, "--sqs-endpoint-url": "http://127.0.0.1:9324"}}, "--sqs-endpoint-url.*pod"),
+        ({"environ": {**SHELL, "AWS_ENDPOINT_URL_S3": "http://localhost:9000"}}, "AWS_ENDPOINT_URL_S3.*pod"),
+        ({"flags": {**FLAGS, "--log-level": "loud"}}, "BATCHFLOW_LOG_LEVEL: "),
+        ({"environ": {**SHELL, "BATCHFLOW_RETRY_S": "long"}}, "BATCHFLOW_RETRY_S: "),
+    ],
+)
+def test_what_can_not_work_is_refused_by_the_flag_or_variable(changes: Json, named: str) -> None:
+    with pytest.raises(InvalidInput, match=named):
+        planned(**changes)
+
+
+def test_a_flag_wins_over_the_shell_and_the_shell_fills_in() -> None:
+    shell = {**SHELL, "BATCHFLOW_STORE": "s3://shell/jobs", "BATCHFLOW_STEP_CPU": "50m", "BATCHFLOW_LOCAL_DIR": "/home/ada/runs"}
+    config = planned(environ=shell).config
+    assert config["BATCHFLOW_STORE"] == "s3://bucket/jobs"
+    assert config["AWS_REGION"] == "eu-west-1"
+    assert config["BATCHFLOW_STEP_CPU"] == "50m"
+    assert "BATCHFLOW_LOCAL_DIR" not in config
+
+
+def test_the_older_region_variable_will_do() -> None:
+    assert planned(environ={"AWS_DEFAULT_REGION": "us-west-2"}).config["AWS_REGION"] == "us-west-2"
+
+
+def test_a_shell_that_works_on_its_machine_installs_for_a_cluster_all_the_same() -> None:
+    config = planned(environ={**SHELL, "BATCHFLOW_ENGINE": "local", "BATCHFLOW_QUEUES": "sqlite:/tmp/q"}).config
+    assert (config["BATCHFLOW_ENGINE"], config["BATCHFLOW_QUEUES"]) == ("argo", "sqs")
+
+
+def test_pods_read_from_the_config_map_what_was_asked_for() -> None:
+    data = by_kind(planned(), "ConfigMap")[CONFIG_MAP]["data"]
+    settings = Settings.from_env(data)
+    assert (settings.store, settings.namespace, settings.engine) == ("s3://bucket/jobs", "here", "argo")
+    assert data[contract.ENV_VERSION] == contract.VERSION
+
+
+def test_credentials_are_never_printed() -> None:
+    printed = manifests(planned(), TEMPLATES)
+    assert "hush" not in printed and "AKIA" not in printed
+    assert f"create secret generic {AWS_SECRET}" in printed
+
+
+@pytest.mark.parametrize(
+    "text", ["true", "1.10", "a: b", 'quote " # {{ x }}', "{% raw %}", "line\nline", "- x", "日本 \u2028\x7f", "x" * 300, "'"]
+)
+def test_a_value_stays_the_text_that_it_is(text: str) -> None:
+    installed = Installation("here", {"BATCHFLOW_IMAGE": text}, role_arn=text)
+    assert by_kind(installed, "ConfigMap")[CONFIG_MAP]["data"] == {"BATCHFLOW_IMAGE": text}
+    assert by_kind(installed, "ServiceAccount")[STEP_ACCOUNT]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == text
+
+
+def test_everything_is_in_the_namespace() -> None:
+    assert {one["metadata"]["namespace"] for one in documents(planned())} == {"here"}
+    kinds = {one["kind"] for one in documents(planned())}
+    assert kinds == {"ServiceAccount", "Secret", "Role", "RoleBinding", "ConfigMap"}
+
+
+def test_the_namespace_itself_is_printed_first_if_asked_for() -> None:
+    first, *others = documents(planned(create_namespace=True))
+    assert (first["kind"], first["metadata"]["name"]) == ("Namespace", "here")
+    assert others == documents(planned())
+
+
+def test_our_pods_take_on_the_role_and_argo_does_not() -> None:
+    accounts = by_kind(planned(role_arn=ROLE_ARN), "ServiceAccount")
+    annotated = {name for name, one in accounts.items() if one["metadata"].get("annotations") == {"eks.amazonaws.com/role-arn": ROLE_ARN}}
+    assert annotated == {STEP_ACCOUNT, CLEANUP.account}
+
+
+def test_only_the_pod_that_asks_kubernetes_gets_a_token() -> None:
+    accounts = by_kind(planned(), "ServiceAccount")
+    assert {name for name, one in accounts.items() if one["automountServiceAccountToken"]} == {CLEANUP.account}
+
+
+def test_every_rule_is_explained_and_granted_as_the_table_says() -> None:
+    printed = manifests(planned(), TEMPLATES)
+    roles = by_kind(planned(), "Role")
+    assert set(roles) == {role.name for role in ROLES}
+    for role in ROLES:
+        granted = [
+            (rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [])) for rule in roles[role.name]["rules"]
+        ]
+        assert granted == [([rule.group], [rule.resource], list(rule.verbs), list(rule.names)) for rule in role.rules]
+        for rule in role.rules:
+            assert f"  # {rule.why}\n  - apiGroups" in printed
+
+
+def test_each_role_is_bound_to_its_account_and_people_bind_theirs() -> None:
+    bindings = by_kind(planned(), "RoleBinding")
+    bound = {one["roleRef"]["name"]: [subject["name"] for subject in one["subjects"]] for one in bindings.values()}
+    assert bound == {EXECUTOR.name: [EXECUTOR.account], CLEANUP.name: [CLEANUP.account]}
+    assert USER.account == ""
+
+
+def test_no_rule_is_wider_than_a_resource_and_its_verbs() -> None:
+    for rule in (rule for role in ROLES for rule in role.rules):
+        assert "*" not in (rule.group, rule.resource, *rule.verbs)
+        assert not {"secrets", "pods/exec", "roles"} & {rule.resource}
+
+
+@pytest.mark.parametrize("golden", sorted((ROOT / "workflows").glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_a_workflow_names_is_installed(golden: Path) -> None:
+    text = golden.read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    named = {template.get("serviceAccountName") for template in workflow["spec"]["templates"]} - {None}
+    executor = workflow["spec"]["executor"]["serviceAccountName"]
+    assert named | {executor} == set(by_kind(planned(), "ServiceAccount"))
+    assert set(re.findall(r"configMapRef:\n\s+name: (\S+)", text)) == set(by_kind(planned(), "ConfigMap"))
+    assert AWS_SECRET in re.findall(r"secretRef:\n\s+name: (\S+)", text)
+    [token] = by_kind(planned(), "Secret").values()
+    assert token["metadata"] | {"labels": {}} == {
+        "name": TOKEN_SECRET,
+        "namespace": "here",
+        "labels": {},
+        "annotations": {"kubernetes.io/service-account.name": executor},
+    }
+
+
+def test_the_command_prints_the_same_as_yaml_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["install", "-n", "here", "--store", "s3://bucket/jobs", "--region", "eu-west-1"]
+    monkeypatch.delenv("AWS_REGION")
+    assert not [name for name in os.environ if name.startswith("BATCHFLOW_")]
+    as_yaml = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    as_json = CliRunner().invoke(cli, [*arguments, "-o", "json"], catch_exceptions=False)
+    listed = json.loads(as_json.output)
+    assert listed["kind"] == "List"
+    assert listed["items"] == list(yaml.safe_load_all(as_yaml.output)) == documents(planned())

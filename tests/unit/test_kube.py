@@ -1,0 +1,163 @@
+"""The Kubernetes API's errors in our words. Its answers are what a real API server (1.34) gave."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from batchflow.engines.argo.kube import Kube
+from batchflow.errors import BatchflowError, InvalidInput, NotFound, Unreachable
+
+MANIFEST: dict[str, Any] = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"}, "spec": {}}
+
+
+def status(code: int, reason: str, message: str, **details: str) -> tuple[int, bytes]:
+    body = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "details": details,
+        "code": code,
+    }
+    return code, json.dumps(body).encode()
+
+
+NO_WORKFLOW = status(404, "NotFound", 'workflows.argoproj.io "w" not found', name="w", group="argoproj.io", kind="workflows")
+NO_NAMESPACE = status(404, "NotFound", 'namespaces "here" not found', name="here", kind="namespaces")
+NO_CRD = (404, b"404 page not found\n")
+TAKEN = status(409, "AlreadyExists", 'workflows.argoproj.io "w" already exists', name="w", group="argoproj.io", kind="workflows")
+FORBIDDEN = status(
+    403,
+    "Forbidden",
+    'workflows.argoproj.io is forbidden: User "ada" cannot create resource "workflows" in API group "argoproj.io" in the namespace "here"',
+    group="argoproj.io",
+    kind="workflows",
+)
+QUOTA = status(
+    403,
+    "Forbidden",
+    'workflows.argoproj.io "w" is forbidden: exceeded quota: few, requested: count/workflows.argoproj.io=1, used: '
+    "count/workflows.argoproj.io=2, limited: count/workflows.argoproj.io=2",
+    name="w",
+    kind="workflows",
+)
+LOGGED_OUT = status(401, "Unauthorized", "Unauthorized")
+INVALID = status(422, "Invalid", 'Workflow.argoproj.io "w" is invalid: spec.entrypoint: Invalid value', name="w", kind="Workflow")
+BUSY = status(429, "TooManyRequests", "the server has received too many requests and has asked us to try again later")
+
+
+@pytest.fixture
+def api_server(tmp_path: Path) -> Iterator[tuple[Kube, list[tuple[int, bytes]]]]:
+    """A namespace on a server that gives the answers in the list, the last one again and again."""
+    answers: list[tuple[int, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            code, body = answers[0] if len(answers) == 1 else answers.pop(0)
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = answer
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield kube(tmp_path, f"http://127.0.0.1:{server.server_port}"), answers
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def kube(folder: Path, url: str) -> Kube:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }
+    file = folder / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+    return Kube("here", environ={"KUBECONFIG": str(file)})
+
+
+def test_what_is_not_there_is_no_error_where_that_is_an_answer(api_server: Any) -> None:
+    found, answers = api_server
+    answers.append(NO_WORKFLOW)
+    assert found.workflow("w") is None
+    assert found.stop_workflow("w") is False
+    found.delete_workflow("w")
+    assert found.config_map("batchflow") is None
+
+
+def test_a_taken_name_is_an_answer(api_server: Any) -> None:
+    found, answers = api_server
+    answers.append(TAKEN)
+    assert found.create_workflow(MANIFEST) is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (NO_NAMESPACE, NotFound, ["there is no namespace here", "-n"]),
+        (NO_CRD, NotFound, ["no Argo Workflows on this cluster", "install its controller"]),
+        (FORBIDDEN, Unreachable, ["ada may not create workflows.argoproj.io", "namespace here", "batchflow doctor"]),
+        (QUOTA, Unreachable, ["a quota is used up", "count/workflows.argoproj.io=2"]),
+        (LOGGED_OUT, Unreachable, ["refuses your credentials", "log in again"]),
+        (INVALID, InvalidInput, ["the cluster refuses it", "spec.entrypoint"]),
+        (BUSY, Unreachable, ["429", "too many requests"]),
+    ],
+    ids=lambda value: "",
+)
+def test_an_error_says_what_where_and_what_to_do(
+    api_server: Any, answer: tuple[int, bytes], error: type[BatchflowError], words: list[str]
+) -> None:
+    found, answers = api_server
+    answers.append(answer)
+    with pytest.raises(error) as raised:
+        found.create_workflow(MANIFEST)
+    assert [word for word in words if word not in str(raised.value)] == []
+    assert type(raised.value) is error
+
+
+def test_no_resource_definitions_are_not_a_missing_workflow(api_server: Any) -> None:
+    found, answers = api_server
+    answers.append(NO_CRD)
+    with pytest.raises(NotFound, match="no Argo Workflows"):
+        found.workflow("w")
+
+
+def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match=r"does not answer.*kubectl"):
+        kube(tmp_path, "http://127.0.0.1:1").workflow("w")
+
+
+@pytest.mark.parametrize("text", [None, "", "a: [", "kind: Config"], ids=["none", "empty", "broken", "no context"])
+def test_no_kubeconfig_that_can_be_used(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(Unreachable, match=r"^KUBECONFIG: .*--local"):
+        Kube("here", environ={"KUBECONFIG": str(file)})
+
+
+def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
+    kube(tmp_path, "http://127.0.0.1:1")
+    with pytest.raises(Unreachable, match="nowhere"):
+        Kube("here", context="nowhere", environ={"KUBECONFIG": str(tmp_path / "kubeconfig")})
