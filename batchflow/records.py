@@ -25,6 +25,7 @@ __all__ = [
     "FinalStatus",
     "HookAnswer",
     "JobRef",
+    "LogName",
     "Message",
     "Outcome",
     "RunRecord",
@@ -245,6 +246,15 @@ class HookAnswer(_Record):
     status: int
     ok: bool
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogName:
+    """Whose log it is. `worker` is what people call the pod: a worker's number, or a step's name."""
+
+    worker: str
+    pod: str
+    container: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from batchflow import contract, logs
-from batchflow.cli.check import check
 from batchflow.dequeuer.assignment import Assignment
 from batchflow.engines.open import open_engine
-from batchflow.engines.protocol import Engine
+from batchflow.engines.protocol import Engine, worker_of
 from batchflow.errors import BatchflowError, HandlerDown, InvalidInput, NotFound
 from batchflow.queues.open import open_queues
 from batchflow.queues.protocol import Queue, Queues
-from batchflow.records import Checkpoint, Counters, JobRef
+from batchflow.records import Checkpoint, Counters, JobRef, LogName
 from batchflow.retry import Retry
 from batchflow.settings import Settings
 from batchflow.spec.model import Api, DeadLetterQueue
@@ -46,7 +45,7 @@ def run_step(name: str) -> int:
         contract.STEP_WORK: _work,
         contract.STEP_FINALIZE: _finalize,
         contract.STEP_CLEANUP: _cleanup,
-        contract.STEP_CHECK: lambda step: check(step.settings, step.job, step.pod, step.environ),
+        contract.STEP_CHECK: _check,
     }
     step = None
     try:
@@ -222,6 +221,12 @@ def _cleanup(step: _Step) -> int:
     return contract.EXIT_OK
 
 
+def _check(step: _Step) -> int:
+    from batchflow.cli.check import check
+
+    return check(step.settings, step.job, step.pod, step.environ)
+
+
 def _assignment(step: _Step, name: str) -> Assignment:
     queue = step.dead_letter_queue
     progress = step.environ.get(contract.ENV_PROGRESS)
@@ -247,11 +252,12 @@ def _open_queues(step: _Step) -> tuple[Queue, Queue | None]:
     return step.queues.open(step.enqueued.queue_url), dead_letters
 
 
-def _log_tails(engine: Engine, workflow: str) -> Iterator[tuple[str, str, bytes]]:
+def _log_tails(engine: Engine, workflow: str) -> Iterator[tuple[LogName, bytes]]:
     """The last 1 MiB of each container's log, one container in memory at a time."""
     for pod in engine.observe(workflow).pods:
         name, status = pod["metadata"]["name"], pod.get("status", {})
         containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
         for container in containers:
             if container["name"] not in contract.ARGO_CONTAINERS:
-                yield name, container["name"], engine.log_tail(workflow, name, container["name"], LOG_TAIL_BYTES)
+                tail = engine.log_tail(workflow, name, container["name"], LOG_TAIL_BYTES)
+                yield LogName(worker_of(pod), name, container["name"]), tail

@@ -101,7 +101,7 @@ def _of_reports(reports: Mapping[str, Report], settings: Settings) -> Iterator[F
         trying = {account: report.tried[area] for account, report in reports.items() if area in report.tried}
         for account, errors in trying.items():
             for what, where, hint in errors:
-                mend = INSTALL_AGAIN if area == "roles" else hint or service_hint(what)
+                mend = INSTALL_AGAIN if area == "roles" else service_hint(what) or hint
                 yield Finding(FAIL, area, f"from a pod, as {account}: {where}: {what}", mend)
         if trying and not any(trying.values()):
             yield Finding(OK, area, f"from a pod, as {' and '.join(trying)}: {works}")

@@ -53,6 +53,7 @@ _SERVICE_HINTS: Final = {
     "InvalidClientTokenId": _CREDENTIALS,
     "SignatureDoesNotMatch": _CREDENTIALS,
     "ExpiredToken": _CREDENTIALS,
+    "no AWS credentials": "make the Secret batchflow-aws, or install with --role-arn",
     "AssumeRoleWithWebIdentity": "let the role trust the service accounts batchflow-step and batchflow-cleanup",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -19,7 +20,7 @@ from batchflow.client.trials import failures, try_store
 from batchflow.engines.argo.checks import Checks
 from batchflow.engines.argo.installed import installed_settings
 from batchflow.engines.argo.kube import Kube
-from batchflow.errors import BatchflowError
+from batchflow.errors import BatchflowError, Unreachable
 from batchflow.queues.open import open_queues
 from batchflow.queues.protocol import Queues
 from batchflow.records import JobRef, new_job_id
@@ -43,7 +44,8 @@ class Examination:
         self._environ = environ
         self._delete_orphans = delete_orphans
         self._job = JobRef(JOB_NAME, new_job_id(time.time_ns()))
-        self._queues: tuple[Queues, list[str]] | None = None  # the service and all names, if this machine may list them
+        self._queues: Queues | None = None  # if this machine may list them
+        self._queue_names: list[str] = []
         self.reached = True
 
     def findings(self) -> Generator[Finding]:
@@ -74,7 +76,7 @@ class Examination:
         if failed:
             yield Finding(WARN, "pods", "nothing was tried in pods", "mend first what failed above")
         else:
-            yield from _guarded("pods", lambda: run_check(kube, self._job, installed))
+            yield from _guarded("pods", lambda: run_check(kube, self._job, installed, self._queues))
         yield from _guarded("orphans", lambda: self._orphans(checks, installed), level=WARN)
 
     def _services(self, settings: Settings) -> Iterator[Finding]:
@@ -82,30 +84,32 @@ class Examination:
         if not settings.store:
             yield Finding(WARN, "store", "not tried, since it is not known", "name it: --store s3://bucket/prefix, or BATCHFLOW_STORE")
             return
-        errors = try_store(lambda: open_store(settings.store), trial_job(self._job.job_id, HERE))
+        errors = try_store(lambda: open_store(settings.store), trial_job(self._job.job_id, HERE), deletes=True)
         yield from doctor.tried_here("store", errors, f"{settings.store} can be used")
         yield from doctor.tried_here("queues", failures([lambda: self._list_queues(settings)]), "can be listed", level=WARN)
 
     def _list_queues(self, settings: Settings) -> None:
         queues = open_queues(settings)
-        self._queues = queues, list(queues.list(QUEUE_PREFIX))
+        self._queue_names = list(queues.list(QUEUE_PREFIX))
+        self._queues = queues
 
     def _orphans(self, checks: Checks, settings: Settings) -> Iterator[Finding]:
         give_up = time.monotonic() + ORPHANS_S
-        queues, names = self._queues or (None, [])
+
+        def tick() -> None:
+            if time.monotonic() > give_up:
+                raise Unreachable(f"looked for no more than {ORPHANS_S:.0f} s", hint="remove what is old, batchflow prune, then look again")
+
         workflows = Workflows.of(checks.workflows(contract.LABEL_JOB))
-        found = False
-        for orphan in find_orphans(names, workflows, open_store(settings.store), settings.namespace, datetime.now(UTC)):
+        store, found = open_store(settings.store), False
+        for orphan in find_orphans(self._queue_names, workflows, store, settings.namespace, datetime.now(UTC), tick=tick):
             found = True
-            if orphan.queue and queues and self._delete_orphans:
-                if queue := queues.find(orphan.queue):
-                    queues.remove(queue.url)
+            if orphan.queue and self._queues and self._delete_orphans:
+                if queue := self._queues.find(orphan.queue):
+                    self._queues.remove(queue.url)
                 yield Finding(OK, "orphans", f"deleted {orphan.what}")
             else:
                 yield Finding(WARN, "orphans", orphan.what, orphan.hint)
-            if time.monotonic() > give_up:
-                yield Finding(WARN, "orphans", f"looked for {ORPHANS_S:.0f} s only", "mend these, then run batchflow doctor again")
-                return
         if not found:
             yield Finding(OK, "orphans", "no queue, workflow or run without its job")
 
@@ -122,7 +126,7 @@ def _namespace(checks: Checks, namespace: str) -> Iterator[Finding]:
     accounts = (STEP_ACCOUNT, CLEANUP.account, EXECUTOR.account)
     yield from doctor.accounts({name: checks.has_account(name) for name in accounts}, checks.has_token(TOKEN_SECRET))
     for role in (EXECUTOR, CLEANUP):
-        yield from doctor.role(role, _missing(lambda asked, role=role: checks.account_may(role.account, asked), role))  # type: ignore[misc]
+        yield from doctor.role(role, _missing(partial(checks.account_may, role.account), role))
 
 
 def _missing(may: Callable[[dict[str, str]], bool | None], role: Role) -> list[dict[str, str]] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from batchflow.client.logs import log_lines
 from batchflow.client.services import Services
-from batchflow.engines.protocol import LogLine, worker_of
+from batchflow.engines.protocol import LogLine
 from batchflow.enqueuer import recut
 from batchflow.errors import BatchflowError, InvalidInput, NotFound
 from batchflow.queues.protocol import Depth
@@ -113,27 +114,11 @@ class Job:
         records.save_run(following.run)
 
     def logs(self, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
-        """Lines of the run's containers; the ones that cleanup saved, if the engine has forgotten the run.
+        """Lines of the run's containers; of pods that are gone, the last ones, which cleanup saved.
 
         `worker` is a number, a step's name, or a pod's. Raises NotFound if the job has no such worker or container (yet, unless `follow`).
         """
-        records = self._records()
-        seen = self._services.engine.observe(records.job.workflow)
-        if seen.workflow or seen.pods:
-            known = {worker_of(pod): pod["metadata"]["name"] for pod in seen.pods}
-            if worker and not follow and worker not in {*known, *known.values()}:
-                raise NotFound(f'job {self.id} of {self.api} has no worker "{worker}"', hint=f"it has {', '.join(known) or 'none yet'}")
-            names = _containers(seen.pods)
-            if container and not follow and container not in names:
-                raise NotFound(
-                    f'job {self.id} of {self.api} has no container "{container}"', hint=f"it has {', '.join(names) or 'none yet'}"
-                )
-            yield from self._services.engine.logs(records.job.workflow, worker=worker, container=container, follow=follow)
-            return
-        for pod, name in records.logs():
-            if worker in (None, pod) and container in (None, name):
-                for line in records.log(pod, name).decode(errors="replace").splitlines():
-                    yield LogLine(pod, pod, name, line)
+        return log_lines(self._services.engine, self._records(), worker=worker, container=container, follow=follow)
 
     def failures(self) -> Iterator[FailedBatch]:
         """Every failed batch so far, in order, with its items, which are cut again from the input."""
@@ -180,10 +165,3 @@ class Job:
             return self._services.queues.open(checkpoint.queue_url).depth()
         except BatchflowError:  # gone, or out of reach from here: the counters will do
             return None
-
-
-def _containers(pods: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The names of all pods' containers, once each."""
-    statuses = (pod.get("status", {}) for pod in pods)
-    found = (c["name"] for s in statuses for key in ("initContainerStatuses", "containerStatuses") for c in s.get(key) or ())
-    return list(dict.fromkeys(found))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from batchflow import contract
 from batchflow.client.check import JOB_NAME
@@ -26,6 +26,8 @@ SUBMIT_TAKES: Final = timedelta(minutes=5)
 
 _QUEUE: Final = re.compile(r"cx_[0-9a-f]{8}_b_(?P<api>[a-z][-a-z0-9]*)_(?P<job_id>[0-9a-f]{16})\.fifo")
 _COMPLETED: Final = "workflows.argoproj.io/completed"  # Argo's label
+
+_Thing = TypeVar("_Thing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,25 @@ class Workflows:
         return cls(ended, jobs)
 
 
-def find_orphans(queues: Iterable[str], workflows: Workflows, store: Store, namespace: str, now: datetime) -> Iterator[Orphan]:
-    """`queues` are names that were listed before `workflows`, or a queue just made would seem to be without one."""
-    yield from _queues(queues, workflows, store, now)
-    for name, run in workflows.jobs.items():
+def find_orphans(
+    queues: Iterable[str], workflows: Workflows, store: Store, namespace: str, now: datetime, *, tick: Callable[[], None]
+) -> Iterator[Orphan]:
+    """`queues` are names that were listed before `workflows`, or a queue just made would seem to be without one.
+
+    `tick` is called before each thing is looked at; what it raises ends the search.
+    """
+    yield from _queues(_ticking(queues, tick), workflows, store, now)
+    for name, run in _ticking(workflows.jobs.items(), tick):
         if not JobRecords(store, run).exists:
             what = f"workflow {name}: {store.url} has no job {run.job_id} of {run.api}"
             yield Orphan(what, f"kubectl -n {namespace} delete workflow {name}")
-    yield from _runs(workflows, store, namespace, now)
+    yield from _runs(_ticking(StartedRuns(store).list(), tick), workflows, store, namespace, now)
+
+
+def _ticking(things: Iterable[_Thing], tick: Callable[[], None]) -> Iterator[_Thing]:
+    for thing in things:
+        tick()
+        yield thing
 
 
 def _queues(names: Iterable[str], workflows: Workflows, store: Store, now: datetime) -> Iterator[Orphan]:
@@ -82,11 +95,10 @@ def _queues(names: Iterable[str], workflows: Workflows, store: Store, now: datet
             yield Orphan(f"queue {name}: {reason}", "batchflow doctor --delete-orphans", name)
 
 
-def _runs(workflows: Workflows, store: Store, namespace: str, now: datetime) -> Iterator[Orphan]:
+def _runs(started: Iterable[JobRef], workflows: Workflows, store: Store, namespace: str, now: datetime) -> Iterator[Orphan]:
     """Those that never came to a final status, and whose workflow is gone."""
-    started = StartedRuns(store)
-    for run in started.list():
-        marked_at = None if run.workflow in workflows.ended else started.marked_at(run)
+    for run in started:
+        marked_at = None if run.workflow in workflows.ended else StartedRuns(store).marked_at(run)
         if marked_at is None or now - marked_at < SUBMIT_TAKES:
             continue
         records = JobRecords(store, run)

@@ -32,8 +32,11 @@ def failures(trials: Iterable[Callable[[], object]]) -> list[BatchflowError]:
     return found
 
 
-def try_store(opened: Callable[[], Store], job: JobRef) -> list[BatchflowError]:
-    """What goes wrong with opening, writing, listing, reading and deleting below `doctor/<job_id>-<run>/`; nothing stays there."""
+def try_store(opened: Callable[[], Store], job: JobRef, *, deletes: bool) -> list[BatchflowError]:
+    """What goes wrong with opening, writing, listing and reading below `doctor/<job_id>-<run>/`, and deleting, if that is asked for.
+
+    Pods never delete anything of a store, so they need no permission for it; what they write here is removed by `remove_trials`.
+    """
     try:
         store = opened()
     except BatchflowError as error:
@@ -47,18 +50,8 @@ def try_store(opened: Callable[[], Store], job: JobRef) -> list[BatchflowError]:
                 "a conditional write (If-None-Match) is not one", where=store.url, hint="use a store that has them, as S3 has"
             )
 
-    try:
-        return failures(
-            [
-                lambda: store.put(key, b"1"),
-                lambda: list(store.list(prefix)),
-                lambda: store.get(key),
-                create,
-                lambda: store.delete([key, created]),
-            ]
-        )
-    finally:
-        _delete_all(store, prefix)
+    trials = [lambda: store.put(key, b"1"), lambda: list(store.list(prefix)), lambda: store.get(key), create]
+    return failures([*trials, lambda: store.delete([key, created])] if deletes else trials)
 
 
 def try_queues(opened: Callable[[], Queues], name: str) -> list[BatchflowError]:
@@ -74,10 +67,12 @@ def try_queues(opened: Callable[[], Queues], name: str) -> list[BatchflowError]:
         _remove(queues, name)
 
 
-def remove_trials(store: Store, queues: Queues, job: JobRef) -> None:
-    """Remove what a trial elsewhere left behind that was cut off, as far as that works."""
-    _delete_all(store, _folder(job))
-    _remove(queues, queue_name(job, store.url))
+def remove_trials(store: Store, queues: Queues | None, job: JobRef) -> None:
+    """Remove what a trial in a pod left behind, as far as that works."""
+    with suppress(BatchflowError):
+        store.delete(store.list(_folder(job)))
+    if queues:
+        _remove(queues, queue_name(job, store.url))
 
 
 class _QueueTrial:
@@ -116,11 +111,6 @@ class _QueueTrial:
 
 def _folder(job: JobRef) -> str:
     return f"doctor/{job.job_id}-{job.run}/"
-
-
-def _delete_all(store: Store, prefix: str) -> None:
-    with suppress(BatchflowError):
-        store.delete(store.list(prefix))
 
 
 def _remove(queues: Queues, name: str) -> None:

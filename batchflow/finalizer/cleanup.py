@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from batchflow.queues.protocol import Queues
-from batchflow.records import FinalStatus
+from batchflow.records import FinalStatus, LogName
 from batchflow.retry import Retry
 from batchflow.status.adapter import final_status
 from batchflow.status.facts import account, gather
@@ -45,11 +46,11 @@ def cleanup(
     queues: Queues,
     queue_name: str,
     observe: Callable[[], Observed],
-    log_tails: Callable[[], Iterable[tuple[str, str, bytes]]],
+    log_tails: Callable[[], Iterable[tuple[LogName, bytes]]],
     grace_s: float,
     retry: Retry,
 ) -> JobStatus:
-    """End the run for good. `log_tails` gives (pod, container, last bytes) of every container there was.
+    """End the run for good. `log_tails` gives the last bytes of every container there was.
 
     Every call is tried again inside, because Argo does not retry onExit after a stop or a deadline. Raises Unreachable in the end.
     """
@@ -63,8 +64,8 @@ def cleanup(
     retry(lambda: records.save_final(FinalStatus(records.job.run, status.to_dict())))
     _log.info("job ended", extra={"status": status.status})
     retry(lambda: _remove(queues, queue_name))
-    for pod, container, tail in log_tails():
-        retry(lambda pod=pod, container=container, tail=tail: records.save_log(pod, container, tail))  # type: ignore[misc]
+    for name, tail in log_tails():
+        retry(partial(records.save_log, name, tail))
     return status
 
 

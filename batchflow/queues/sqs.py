@@ -249,7 +249,7 @@ def _named_error(error: ClientError, operation: str, queue: str) -> BatchflowErr
         return NotFound("the queue does not exist", where=queue)
     if codes & _RECENTLY_DELETED:
         return Unreachable("a queue of this name was deleted just now", where=queue, hint="SQS allows it again after 60 seconds")
-    if codes & _DENIED:
+    if codes & _DENIED and not error.operation_name.startswith("AssumeRole"):  # else the role itself is out of reach
         permission = _PERMISSIONS.get(operation) or "sqs:" + operation.removesuffix("Batch")
         return Unreachable(f"{operation} is denied", where=queue, hint=f"allow {permission} (and the key, if the queue is encrypted)")
     kind = InvalidInput if codes & _PERMANENT else Unreachable

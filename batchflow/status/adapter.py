@@ -14,7 +14,7 @@ from batchflow.status import model, workflow
 from batchflow.status.accounting import Accounting
 from batchflow.status.ending import ending
 from batchflow.status.model import BatchMetrics, JobStatus
-from batchflow.status.pods import is_alive, is_overdue
+from batchflow.status.pods import is_alive, is_overdue, node_id, phase
 from batchflow.status.verdict import verdict
 from batchflow.status.workers import waiting_for, worker_counts
 
@@ -66,8 +66,10 @@ class Facts:
     @property
     def enqueuing(self) -> bool:
         """This run's enqueuer has begun."""
-        has_begun = self.workflow is not None and workflow.has_begun(self.workflow, contract.STEP_ENQUEUE)
-        return has_begun or (self.checkpoint is not None and self.checkpoint.run == self.run)
+        if self.checkpoint is not None and self.checkpoint.run == self.run:
+            return True
+        running = {node_id(pod) for pod in self.pods if phase(pod) == "Running"}
+        return self.workflow is not None and workflow.has_begun(self.workflow, contract.STEP_ENQUEUE, running)
 
     def is_over(self, now: datetime) -> bool:
         """Nothing more will happen: the workflow ended or is gone, and so are its pods, which may write outcomes to their last moment.

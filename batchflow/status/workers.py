@@ -44,15 +44,17 @@ class _Place:
             return "succeeded"
         if self.attempt.phase in FAILED_PHASES:
             return "failed"
-        if self.pod is not None and pod_status.phase(self.pod) == "Succeeded":
-            return "succeeded"
-        if self.pod is None or not (pod_status.is_alive(self.pod) and pod_status.is_scheduled(self.pod)):
-            return "stalled" if self._age_s() > STALLED_AFTER_S else "pending"
+        if self.pod is None:
+            return self._unless_stalled("pending") if self.attempt.node.get("phase") == "Pending" else "pending"
+        if not pod_status.is_alive(self.pod):  # Argo is about to see it
+            return "succeeded" if pod_status.phase(self.pod) == "Succeeded" else "pending"
+        if not pod_status.is_scheduled(self.pod):
+            return self._unless_stalled("pending")
         if pod_status.phase(self.pod) == "Pending" and self.problem:
-            return "stalled" if self._age_s() > STALLED_AFTER_S else "initializing"
-        if self.counters is None or self.counters.state not in _HANDLING:
-            return "initializing"
-        return "stalled" if self._silent_s() > STALLED_AFTER_S else "running"
+            return self._unless_stalled("initializing")
+        if self._silent_s() > STALLED_AFTER_S:
+            return "stalled"
+        return "running" if self.counters and self.counters.state in _HANDLING else "initializing"
 
     @property
     def problem(self) -> str:
@@ -76,6 +78,9 @@ class _Place:
             texts = (self.counters.error or "waiting for the handler", pod_status.container_endings(self.pod))
             return "; ".join(text for text in texts if text)
         return ""
+
+    def _unless_stalled(self, state: str) -> str:
+        return "stalled" if self._age_s() > STALLED_AFTER_S else state
 
     def _age_s(self) -> float:
         """Since the latest try was begun."""
@@ -107,11 +112,8 @@ def waiting_for(workflow: Json, pods: Sequence[Json], counters: Iterable[Counter
         return _untouched(workflow, now)
     places = _places(workflow, pods, counters, now)
     found = [f"{place.attempt.name}: {place.problem}" for place in places if place.problem]
-    if overdue := _overdue(workflow, now):
-        return overdue
-    if not found:
-        return "ended, but for its last pods" if ended(workflow) else "being stopped" if is_stopped(workflow) else ""
-    return found[0] + (f" ({len(found) - 1} more waiting)" if len(found) > 1 else "")
+    more = f" ({len(found) - 1} more waiting)" if len(found) > 1 else ""
+    return "; ".join(text for text in (*(text + more for text in found[:1]), _coming_end(workflow, now)) if text)
 
 
 def _places(workflow: Json, pods: Sequence[Json], counters: Iterable[Counters], now: datetime) -> list[_Place]:
@@ -124,12 +126,15 @@ def _places(workflow: Json, pods: Sequence[Json], counters: Iterable[Counters], 
     return found
 
 
-def _overdue(workflow: Json, now: datetime) -> str:
-    """That its deadline passed and Argo took no notice, as happens if no pod changes then: it looks again every 20 minutes."""
+def _coming_end(workflow: Json, now: datetime) -> str:
+    """That the job was told to end, or should have ended; "" if neither."""
+    if ended(workflow):
+        return "ended, but for its last pods"
+    if is_stopped(workflow):
+        return "being stopped"
     started, limit_s = workflow.get("status", {}).get("startedAt"), workflow.get("spec", {}).get("activeDeadlineSeconds")
-    if not started or not limit_s or ended(workflow):
-        return ""
-    late_s = (now - datetime.fromisoformat(started)).total_seconds() - limit_s
+    late_s = (now - datetime.fromisoformat(started)).total_seconds() - limit_s if started and limit_s else 0.0
+    # So it is if no pod changed after that: Argo looks again every 20 minutes.
     return f"the timeout passed {late_s:.0f} s ago, but Argo has not ended the job; stop does" if late_s > OVERDUE_S else ""
 
 

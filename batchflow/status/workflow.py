@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,9 +101,15 @@ def is_telling(message: str | None) -> bool:
     return bool(message) and not str(message).startswith((*DEADLINE_WORDS, *SHUTDOWN_WORDS, *_EMPTY_WORDS))
 
 
-def has_begun(workflow: Json, step: str) -> bool:
-    """Whether a pod of that step has ever run: a step's own node says Running as soon as there is one."""
-    return any(node.get("templateName") == step and node.get("startedAt") and _has_run(node) for node in nodes(workflow).values())
+def has_begun(workflow: Json, step: str, running: Collection[str] = ()) -> bool:
+    """Whether a pod of that step has ever run: a step's own node says Running as soon as there is one.
+
+    `running`: the ids of nodes whose pods do, which Argo may not have seen yet.
+    """
+    pods = (node for node in nodes(workflow).values() if node.get("type") == "Pod" and node.get("templateName") == step)
+    return any(
+        node.get("phase") in ("Running", "Succeeded") or "exitCode" in (node.get("outputs") or {}) or node["id"] in running for node in pods
+    )
 
 
 def tries(workflow: Json) -> list[Try]:
@@ -111,10 +117,6 @@ def tries(workflow: Json) -> list[Try]:
     every = nodes(workflow)
     steps = sorted((node for node in every.values() if node.get("type") == "Retry"), key=_order)
     return [_latest(node, every) for node in steps]
-
-
-def _has_run(node: Json) -> bool:
-    return node.get("type") == "Pod" and node.get("phase") not in ("", "Pending", None)
 
 
 def _latest(node: Json, every: Json) -> Try:

@@ -16,6 +16,7 @@ from batchflow.records import (
     FinalStatus,
     HookAnswer,
     JobRef,
+    LogName,
     Outcome,
     RunRecord,
     SubmissionRecord,
@@ -212,17 +213,17 @@ class JobRecords:
     def save_hook(self, answer: HookAnswer) -> None:
         self._put("hook.json", answer.dump())
 
-    def save_log(self, pod: str, container: str, tail: bytes) -> None:
-        self._put(f"logs/{pod}/{container}.log", tail)
+    def save_log(self, name: LogName, tail: bytes) -> None:
+        self._put(_log_key(name), tail)
 
-    def logs(self) -> list[tuple[str, str]]:
-        """(pod, container) of each saved log."""
+    def logs(self) -> list[LogName]:
+        """Those that were saved, of all runs."""
         prefix = self.prefix + "logs/"
         parts = (key[len(prefix) :].removesuffix(".log").split("/") for key in self.store.list(prefix))
-        return [(pod, container) for pod, container in parts]
+        return [LogName(worker, pod, container) for worker, pod, container in parts]
 
-    def log(self, pod: str, container: str) -> bytes:
-        return self._get(f"logs/{pod}/{container}.log") or b""
+    def log(self, name: LogName) -> bytes:
+        return self._get(_log_key(name)) or b""
 
     def final(self) -> FinalStatus | None:
         """The latest final status, whichever run wrote it."""
@@ -231,3 +232,7 @@ class JobRecords:
 
     def save_final(self, final: FinalStatus) -> None:
         self._put("status.json", final.dump())
+
+
+def _log_key(name: LogName) -> str:
+    return f"logs/{name.worker}/{name.pod}/{name.container}.log"

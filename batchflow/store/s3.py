@@ -247,6 +247,6 @@ def _named_error(error: ClientError, operation: str, where: str) -> BatchflowErr
     code = _code(error)
     if code in _NO_BUCKET:
         return NotFound(f'bucket "{_split(where)[0]}" not found', where=where)
-    if code in _DENIED:
+    if code in _DENIED and not error.operation_name.startswith("AssumeRole"):  # else the role itself is out of reach
         return Unreachable(f"{operation} is denied", where=where, hint=f"allow {_PERMISSIONS[operation]}")
     return Unreachable(f"{operation} failed: {error}", where=where)

@@ -46,6 +46,11 @@ class Cluster:
         found = json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))["items"]
         return sorted(found, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"]))
 
+    def living_pods(self) -> list[str]:
+        """The names of all pods of the namespace that did not end."""
+        pods = self.objects("pods")
+        return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") in ("Pending", "Running")]
+
     def workflow(self, name: str) -> Json | None:
         found = self.kubectl("get", "workflow", name, "--ignore-not-found", "-o", "json")
         return json.loads(found) if found.strip() else None
@@ -114,8 +119,11 @@ class Job:
         self.file.write_text(json.dumps({key: value for key, value in body.items() if value is not None}))
 
     def use_deployed(self) -> None:
-        """Have job.yaml name the deployed api, and nothing of this folder."""
-        self.file.write_text(json.dumps({**json.loads(self.file.read_text()), "api": self.api}))
+        """Have a job.yaml elsewhere name the deployed api: one beside the cortex.yaml would mean that."""
+        body = {**json.loads(self.file.read_text()), "api": self.api}
+        self.file = self.project.with_name(f"{self.api}-deployed") / "job.yaml"
+        self.file.parent.mkdir()
+        self.file.write_text(json.dumps(body))
 
     def submit(self, *arguments: str) -> Job:
         self.id = self.terminal.submit(self.file, *arguments)
@@ -173,7 +181,7 @@ class Job:
         return {pod["metadata"]["name"] for pod in self.pods()}
 
     def saved_logs(self) -> list[list[str]]:
-        """Pod and container of every log that cleanup has saved."""
+        """Worker, pod and container of every log that cleanup has saved."""
         prefix = f"{self.cluster.namespace}/jobs/{self.api}/{self.id}/logs/"
         found = self.cluster.s3.list_objects_v2(Bucket=self.cluster.bucket, Prefix=prefix).get("Contents", [])
         return [one["Key"].removeprefix(prefix).removesuffix(".log").split("/") for one in found]

@@ -12,6 +12,8 @@ import pytest
 from tests.acceptance.command import until
 from tests.cluster.kit import WORKFLOW, Cluster, Job, items, many_files, run
 
+# A container under containerd, and Argo's controller as a process, can only be reached on the cluster's own machine.
+on_its_machine = pytest.mark.skipif(not os.environ.get("CONTAINERD_ADDRESS"), reason="CONTAINERD_ADDRESS is not set: no node's machine")
 AT_ONCE = ("--wait=false", "--grace-period=0", "--force")
 
 
@@ -40,6 +42,7 @@ def test_a_handler_killed_by_its_memory_limit_costs_that_batch_only(cluster: Clu
 
 
 @pytest.mark.extended
+@on_its_machine
 def test_a_dequeuer_that_is_killed_is_replaced(cluster: Cluster, tmp_path: Path) -> None:
     job = Job(cluster, tmp_path, "shot", items=items(16, gate="shot"), workers=2).submit()
     victim, _ = job.held_up("shot", ended=4, begun=2)
@@ -92,6 +95,7 @@ def test_an_enqueuer_that_is_deleted_goes_on_where_it_was(cluster: Cluster, tmp_
 
 
 @pytest.mark.extended
+@on_its_machine
 def test_a_controller_that_is_restarted_goes_on(cluster: Cluster, tmp_path: Path) -> None:
     job = Job(cluster, tmp_path, "patient", items=items(10, gate="patient"), workers=2).submit()
     lost, _ = job.held_up("patient", ended=4, begun=2)

@@ -10,7 +10,7 @@ from tests.cluster.kit import Cluster, Job, items
 
 def test_a_job_seen_from_outside(cluster: Cluster, tmp_path: Path) -> None:
     """Progress, logs that are followed and logs that are saved, and nothing of ours in the user's containers."""
-    count, half = 120, 60
+    count, half = 80, 40
     job = Job(cluster, tmp_path, "seen", items=items(count, gate="seen"), workers=2).submit()
     following = job.terminal.start("logs", job.api, job.id, "--follow")
     job.held_up("seen", ended=half, begun=2)
@@ -22,7 +22,7 @@ def test_a_job_seen_from_outside(cluster: Cluster, tmp_path: Path) -> None:
     for worker in ("0/main", "1/main", "enqueue/main", "finalize/main", "0/handler", "finalize/handler"):
         assert any(line.startswith(f"{worker} | ") for line in followed), worker
     saved = until(lambda: job.saved_logs(), "saved logs", limit_s=60, pause_s=1)
-    assert {container for _, container in saved} >= {"main", "handler", "prepare"}
+    assert {container for _, _, container in saved} >= {"main", "handler", "prepare"}
     cluster.kubectl("delete", "workflow", job.workflow)
     until(lambda: not job.pods(), "the pods to go", limit_s=120, pause_s=1)
     assert job.status()["status"] == "succeeded"

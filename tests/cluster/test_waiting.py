@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.command import Json, until
 from tests.cluster.kit import Cluster, Job, items
 
@@ -55,3 +57,19 @@ def waits(job: Job, words: str) -> Json:
     status: Json = until(told, f"a message with {words}", lambda: json.dumps(seen), limit_s=240, pause_s=1.0)
     assert status["status"] == "running", status
     return status
+
+
+@pytest.mark.extended
+def test_a_used_up_quota_is_named_and_waited_for(cluster: Cluster, tmp_path: Path) -> None:
+    job = Job(cluster, tmp_path, "poor", items=items(4, gate="poor"), workers=2)
+    until(lambda: not cluster.living_pods(), "earlier tests' pods to end", cluster.living_pods, limit_s=120, pause_s=1)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(quota))
+    try:
+        job.submit()
+        job.begun(1)
+        waits(job, "exceeded quota")
+    finally:
+        cluster.kubectl("delete", "resourcequota", "few")
+    cluster.recorder.open("poor")
+    job.finished()

@@ -42,7 +42,7 @@ def metadata(job: JobRef = JOB, *, ended: bool = False, **labels: str) -> dict[s
 
 
 def found(store: Store, *, queues: tuple[str, ...] = (), workflows: tuple[dict[str, Any], ...] = (), now: datetime = LATER) -> list[Orphan]:
-    return list(find_orphans(queues, Workflows.of(workflows), store, "here", now))
+    return list(find_orphans(queues, Workflows.of(workflows), store, "here", now, tick=lambda: None))
 
 
 def queue(store: Store, job: JobRef = JOB) -> str:
@@ -142,3 +142,19 @@ def test_a_run_that_is_accounted_for_is_left_alone(
 def test_a_submission_that_was_cut_off_is_prunes_business(store: Store) -> None:
     StartedRuns(store).mark(JOB)
     assert found(store) == []
+
+
+@pytest.mark.parametrize("of", ["queues", "workflows", "runs"])
+def test_the_search_can_be_ended_at_each_thing_that_is_looked_at(store: Store, of: str) -> None:
+    class Enough(Exception):
+        pass
+
+    def tick() -> None:
+        raise Enough
+
+    if of == "runs":
+        StartedRuns(store).mark(JOB)
+    queues = [queue(store)] if of == "queues" else []
+    workflows = Workflows.of([metadata()] if of == "workflows" else [])
+    with pytest.raises(Enough):
+        list(find_orphans(queues, workflows, store, "here", LATER, tick=tick))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +14,7 @@ from batchflow.errors import InvalidInput, NotFound, Unreachable
 from batchflow.queues.open import open_queues
 from batchflow.queues.sqs import SqsQueues
 from batchflow.settings import Settings
+from batchflow.store.open import open_store
 
 
 def test_a_server_that_is_not_there_is_unreachable_and_the_error_names_queue_and_operation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,6 +44,35 @@ def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch, moto: st
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(Unreachable, match="AWS_ACCESS_KEY_ID"):
         SqsQueues().find("jobs.fifo")
+
+
+@pytest.mark.parametrize("service", ["sqs", "s3"])
+def test_a_role_that_can_not_be_taken_on_is_no_missing_permission_of_the_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>Not authorized</Message></Error></ErrorResponse>"
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    (tmp_path / "token").write_text("token")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/batchflow")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as sts:
+        threading.Thread(target=sts.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{sts.server_address[1]}")
+        with pytest.raises(Unreachable, match="AssumeRoleWithWebIdentity") as caught:
+            SqsQueues().find("jobs.fifo") if service == "sqs" else open_store("s3://bucket/jobs").put("key", b"")
+        sts.shutdown()
+    assert "allow" not in caught.value.hint
 
 
 def test_an_arn_of_a_queue_that_is_not_there_is_not_found(monkeypatch: pytest.MonkeyPatch, moto: str) -> None:

@@ -130,8 +130,19 @@ def job() -> JobRef:
 
 
 def test_a_store_that_works_is_left_as_it_was(job: JobRef, tmp_path: Path) -> None:
-    assert try_store(lambda: DirectoryStore(tmp_path), job) == []
+    assert try_store(lambda: DirectoryStore(tmp_path), job, deletes=True) == []
     assert list(DirectoryStore(tmp_path).list("")) == []
+
+
+def test_a_pod_needs_no_permission_to_delete_and_leaves_what_it_wrote(
+    strict_s3: tuple[str, dict[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch, job: JobRef, tmp_path: Path
+) -> None:
+    _become(strict_s3, "s3:DeleteObject", monkeypatch)
+    assert try_store(lambda: open_store(URL), job, deletes=False) == []
+    assert len(list(open_store(URL).list(f"doctor/{job.job_id}"))) == 2
+    _become(strict_s3, "", monkeypatch)
+    remove_trials(open_store(URL), open_queues(Settings(queues=f"sqlite:{tmp_path}")), job)
+    assert list(open_store(URL).list(f"doctor/{job.job_id}")) == []
 
 
 def test_a_queue_service_that_works_is_left_as_it_was(queues: Queues, name: str) -> None:
@@ -183,7 +194,7 @@ def test_a_server_that_is_not_there_is_told_once(monkeypatch: pytest.MonkeyPatch
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        [of_store] = try_store(lambda: open_store(URL), job)
+        [of_store] = try_store(lambda: open_store(URL), job, deletes=True)
         [of_queues] = try_queues(lambda: open_queues(Settings(queues="sqs")), name)
     assert "PutObject" in of_store.what and "CreateQueue" in of_queues.what
 
@@ -192,7 +203,7 @@ def test_a_service_that_can_not_be_opened_is_an_error_as_any_other(monkeypatch: 
     monkeypatch.delenv("AWS_REGION")
     [error] = try_queues(lambda: open_queues(Settings(queues="sqs")), name)
     assert isinstance(error, InvalidInput) and error.where == "AWS_REGION"
-    [error] = try_store(lambda: open_store(""), job)
+    [error] = try_store(lambda: open_store(""), job, deletes=True)
     assert error.where == "BATCHFLOW_STORE"
 
 
@@ -214,10 +225,14 @@ def test_what_a_trial_that_was_cut_off_left_behind_can_be_removed(queues: Queues
 
 
 def _try_s3(strict_s3: tuple[str, dict[str, dict[str, str]]], user: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    _become(strict_s3, user, monkeypatch)
+    return try_store(lambda: open_store(URL), JobRef(JOB_NAME, new_job_id(time.time_ns())), deletes=True)
+
+
+def _become(strict_s3: tuple[str, dict[str, dict[str, str]]], user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     url, users = strict_s3
     for variable, value in {**users[user], "AWS_ENDPOINT_URL_S3": url}.items():
         monkeypatch.setenv(variable, value)
-    return try_store(lambda: open_store(URL), JobRef(JOB_NAME, new_job_id(time.time_ns())))
 
 
 def _answers(url: str) -> bool:

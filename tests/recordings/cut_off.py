@@ -21,7 +21,7 @@ CUT_OFF = (
     ),
     Scenario(
         "stopped",
-        items(8),
+        items(16),
         (
             Moment("to-be-stopped", counters("ready", number=2, finished=1), "running", {"running": 2}, then=stop),
             Moment("stopping", is_stopping, "running", {"running": 2}, STOPPING),

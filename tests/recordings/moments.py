@@ -53,10 +53,16 @@ def phase(step: str, wanted: str, number: int = 1) -> Condition:
 
 
 def is_silent(seen: Snapshot) -> bool:
-    """A worker's pod has a node, and since a minute and a half nothing came of it."""
-    bound = [pod for pod in pods(seen, "work") if pod["status"].get("phase") == "Pending" and "startTime" not in pod["status"]]
+    """Two workers' pods have a node, and since two minutes nothing came of it."""
     now = datetime.fromisoformat(seen["now"])
-    return any((now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds() > 90 for pod in bound)
+    untouched = [pod for pod in pods(seen, "work") if "startTime" not in pod["status"]]
+    old = [pod for pod in untouched if (now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds() > 130]
+    return len(old) == 2 and not unscheduled("work")(seen)
+
+
+def is_taken_up(step: str, number: int = 1) -> Condition:
+    """Kubelet has begun with so many of a step's pods."""
+    return lambda seen: sum("startTime" in pod["status"] for pod in pods(seen, step)) >= number
 
 
 def waits(container: str, *reasons: str) -> Condition:
@@ -97,6 +103,13 @@ def counters(state: str, *, number: int = 1, finished: int = 0, error: str = "",
 
 def node_says(text: str) -> Condition:
     return lambda seen: any(text in node.get("message", "") for node in nodes(seen))
+
+
+def is_between_tries(seen: Snapshot) -> bool:
+    """A worker's latest try failed, and the next one was not begun."""
+    by_id = {node["id"]: node for node in nodes(seen)}
+    steps = [node for node in by_id.values() if node["type"] == "Retry" and node["phase"] == "Running" and node.get("children")]
+    return any(by_id[step["children"][-1]]["phase"] in ("Failed", "Error") for step in steps)
 
 
 def deleted(step: str) -> Condition:

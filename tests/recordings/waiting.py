@@ -16,7 +16,6 @@ from tests.recordings.moments import (
     waits,
 )
 from tests.recordings.scenario import (
-    LOST_NODE,
     NO_HOOK,
     PYTHON,
     Moment,
@@ -142,7 +141,7 @@ WAITING = (
         api={
             **PYTHON,
             "compute": {"node_groups": ["lost"]},
-            "batchflow": {"on_job_complete": False, "tolerations": [{"key": LOST_NODE, "operator": "Exists"}]},
+            "batchflow": {"on_job_complete": False, "tolerations": [{"operator": "Exists"}]},
         },
         handler=handler(),
         **lost_node(),

@@ -13,6 +13,7 @@ from batchflow.records import (
     DeploymentRecord,
     FinalStatus,
     JobRef,
+    LogName,
     Outcome,
     SubmissionRecord,
     job_document,
@@ -70,7 +71,7 @@ def ended(services: Services, api: str, version_id: str, when: datetime, **field
     records.create_document(job_document(submission, total_batch_count=1))
     records.save_checkpoint(Checkpoint(1, next_index=1, done=True, total=1))
     records.create_outcomes("pod", 0, [Outcome(0, SUCCEEDED, 1, 1.0)])
-    records.save_log("pod", "main", b"a line\n")
+    records.save_log(LogName("0", "pod", "main"), b"a line\n")
     status = JobStatus(job.job_id, api, version_id, 1, "succeeded", submission.created_time, total_batch_count=1, end_time=text(when))
     records.save_final(FinalStatus(1, status.to_dict()))
     return job

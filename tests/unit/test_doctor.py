@@ -249,6 +249,12 @@ def test_what_did_not_work_in_a_pod_keeps_its_hint_and_says_as_whom() -> None:
     ]
 
 
+def test_pods_without_credentials_need_a_secret_or_a_role() -> None:
+    bare = Unreachable("PutObject: no AWS credentials", hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    [finding] = failures(workflow(enqueue=reported(store=[bare]), cleanup=reported(roles=[])))
+    assert "Secret batchflow-aws" in finding.hint and "--role-arn" in finding.hint
+
+
 def test_the_check_workflow_has_the_form_of_a_job_but_is_none() -> None:
     manifest = check_workflow(JOB, SETTINGS)
     labels = manifest["metadata"]["labels"] | manifest["spec"]["podMetadata"]["labels"]

@@ -9,7 +9,7 @@ import pytest
 
 from batchflow.client import Services
 from batchflow.client.listing import list_jobs, running_jobs, summarize_apis
-from batchflow.records import FinalStatus, JobRef, SubmissionRecord
+from batchflow.records import FinalStatus, JobRef, LogName, SubmissionRecord
 from batchflow.settings import Settings
 from batchflow.store.jobs import JobRecords
 from tests.unit.stored_jobs import NOW, ago, deployed, ended, submitted, text, version, watched
@@ -76,7 +76,7 @@ def test_apis_are_those_that_are_deployed_or_have_a_job(services: Services) -> N
     deployed(services, "deployed")
     ended(services, "of-a-file", version(services, "of-a-file"), ago(hours=1))
     version(services, "left-over")
-    JobRecords(services.store, JobRef("half-deleted", "0" * 16)).save_log("pod", "main", b"")
+    JobRecords(services.store, JobRef("half-deleted", "0" * 16)).save_log(LogName("0", "pod", "main"), b"")
     found = [(api.name, api.deployed is not None, api.latest is not None) for api in summarize_apis(services)]
     assert found == [("deployed", True, False), ("of-a-file", False, True)]
 
@@ -84,7 +84,7 @@ def test_apis_are_those_that_are_deployed_or_have_a_job(services: Services) -> N
 def test_what_is_being_deleted_is_not_listed(services: Services) -> None:
     version_id = deployed(services, "api")
     job = ended(services, "api", version_id, ago(hours=1))
-    JobRecords(services.store, JobRef("api", "0" * 16)).save_log("pod", "main", b"")
+    JobRecords(services.store, JobRef("api", "0" * 16)).save_log(LogName("0", "pod", "main"), b"")
     found = list_jobs(services, "api", 10)
     assert ([status.job_id for status in found.statuses], found.more) == ([job.job_id], 0)
     [api] = summarize_apis(services)

@@ -16,7 +16,7 @@ from batchflow.client.plan import Plan
 from batchflow.client.pruning import Pruned, prune
 from batchflow.engines.local.folder import RunFolder
 from batchflow.errors import NotFound
-from batchflow.records import DeploymentRecord, JobRef
+from batchflow.records import DeploymentRecord, JobRef, LogName
 from batchflow.settings import Settings
 from batchflow.spec.model import FilePathLister, Submission
 from batchflow.spec.project import Project
@@ -120,7 +120,7 @@ def test_a_job_whose_version_is_gone_stays_since_nobody_can_tell_whether_it_runs
 
 
 def test_what_a_deletion_left_goes_at_once(services: Services) -> None:
-    JobRecords(services.store, JobRef("api", "0" * 16)).save_log("pod", "main", b"")
+    JobRecords(services.store, JobRef("api", "0" * 16)).save_log(LogName("0", "pod", "main"), b"")
     [pruned] = run_prune(services).jobs
     assert (pruned.job_id, pruned.status) == ("0" * 16, "")
     assert keys(services) == set()

@@ -9,11 +9,11 @@ import orjson
 from kubernetes.client import ApiClient, AuthorizationV1Api, CoreV1Api, CustomObjectsApi, VersionApi
 from kubernetes.client.exceptions import ApiException
 
+from batchflow.engines.argo.engine import LABEL_WORKFLOW
 from batchflow.engines.argo.kube import GROUP, PLURAL, VERSION, Kube
 
-__all__ = ["LABEL_WORKFLOW", "Checks", "cleanup_reads"]
+__all__ = ["Checks", "cleanup_reads"]
 
-LABEL_WORKFLOW: Final = "workflows.argoproj.io/workflow"
 _TIMEOUT_S: Final = (10, 30)
 _PAGE: Final = 500  # workflows in an answer
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"

@@ -1,0 +1,52 @@
+"""The lines of a job's containers: the engine's as long as it has the pods, those that cleanup saved of pods that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from batchflow.engines.protocol import Engine, LogLine, worker_of
+from batchflow.errors import NotFound
+from batchflow.records import JobRef, LogName
+from batchflow.store.jobs import JobRecords
+
+__all__ = ["log_lines"]
+
+
+def log_lines(engine: Engine, records: JobRecords, *, worker: str | None, container: str | None, follow: bool) -> Iterator[LogLine]:
+    """Of the records' run; `worker` is a number, a step's name, or a pod's.
+
+    Raises NotFound if the run has no such worker or container (yet, unless `follow`).
+    """
+    seen = engine.observe(records.job.workflow)
+    living = list(_names(seen.pods))
+    there = {name.pod for name in living}
+    saved = (name for name in records.logs() if name.pod.startswith(f"{records.job.workflow}-"))
+    gone = [name for name in saved if name.pod not in there]
+    if not follow:
+        _check(records.job, [*gone, *living], worker, container)
+    for name in gone:
+        if worker in (None, name.worker, name.pod) and container in (None, name.container):
+            text = records.log(name).decode(errors="replace").removesuffix("\n")
+            for line in text.split("\n") if text else ():
+                yield LogLine(name.pod, name.worker, name.container, line)
+    if seen.workflow or seen.pods:
+        yield from engine.logs(records.job.workflow, worker=worker, container=container, follow=follow)
+
+
+def _names(pods: Iterable[dict[str, Any]]) -> Iterator[LogName]:
+    for pod in pods:
+        for key in ("initContainerStatuses", "containerStatuses"):
+            for status in pod.get("status", {}).get(key) or ():
+                yield LogName(worker_of(pod), pod["metadata"]["name"], status["name"])
+
+
+def _check(job: JobRef, names: Iterable[LogName], worker: str | None, container: str | None) -> None:
+    names = list(names)
+    workers = list(dict.fromkeys(name.worker for name in names))
+    if worker and worker not in {*workers, *(name.pod for name in names)}:
+        raise NotFound(f'job {job.job_id} of {job.api} has no worker "{worker}"', hint=f"it has {', '.join(workers) or 'none yet'}")
+    containers = list(dict.fromkeys(name.container for name in names))
+    if container and container not in containers:
+        hint = f"it has {', '.join(containers) or 'none yet'}"
+        raise NotFound(f'job {job.job_id} of {job.api} has no container "{container}"', hint=hint)
