@@ -32,6 +32,8 @@ NODE_NAME: Final = "workflows.argoproj.io/node-name"
 # Client, ConfigMap and step image must agree on this: the names in this file change with it.
 VERSION: Final = "0.1"  # major.minor of batchflow
 ENV_VERSION: Final = "BATCHFLOW_VERSION"
+ENV_STORE: Final = "BATCHFLOW_STORE"
+ENV_NAMESPACE: Final = "BATCHFLOW_NAMESPACE"
 
 # Exit codes of steps (sysexits.h where there is one). The first three are not retried: see `NOT_RETRIED`.
 EXIT_OK: Final = 0

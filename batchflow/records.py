@@ -146,6 +146,7 @@ class SubmissionRecord(_Record):
     created_time: str  # RFC 3339, UTC
     submission: dict[str, Any]
     directory: str = ""  # where the api's file is, on this machine; the local engine starts containers there
+    place: str = ""  # where its first run is: `Engine.place`
     nonce: str = ""  # of this very attempt to submit, so that it knows its own record again when an answer was lost
 
     def same_request(self, other: SubmissionRecord) -> bool:
@@ -173,9 +174,10 @@ def job_document(record: SubmissionRecord, *, sqs_url: str = "", total_batch_cou
 
 @dataclass(frozen=True, slots=True)
 class RunRecord(_Record):
-    """run.json: the latest run."""
+    """run.json: the latest run, and where it is (`Engine.place`)."""
 
     run: int
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

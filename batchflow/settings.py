@@ -64,7 +64,7 @@ class Settings:
             queues=queues,
             local_dir=str(Path(local_dir).absolute()),
             cache_dir=environ.get("BATCHFLOW_CACHE_DIR", "") or str(Path(cache, "batchflow")),
-            namespace=environ.get("BATCHFLOW_NAMESPACE", "batchflow"),
+            namespace=environ.get("BATCHFLOW_NAMESPACE", "") or default.namespace,
             kube_context=environ.get("BATCHFLOW_KUBE_CONTEXT", ""),
             sources=_list(environ.get("BATCHFLOW_SOURCES", "file" if engine == "local" else "")),
             log_level=_one_of(environ, "BATCHFLOW_LOG_LEVEL", LOG_LEVELS, "info"),

@@ -60,7 +60,8 @@ def doctor(context: Context, store: str | None, delete_orphans: bool) -> None:
     settings = context.settings
     if settings.engine == "local":
         raise InvalidInput("doctor looks at a cluster", where="--local", hint="leave it out, or unset BATCHFLOW_ENGINE")
-    examination = Examination(dataclasses.replace(settings, store=store or settings.store), os.environ, delete_orphans=delete_orphans)
+    settings = dataclasses.replace(settings, store=(store or settings.store).rstrip("/"))
+    examination = Examination(settings, os.environ, delete_orphans=delete_orphans)
     seen = []
     with contextlib.closing(examination.findings()) as findings:
         for finding in findings:

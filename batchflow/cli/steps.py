@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from batchflow import contract, logs
 from batchflow.dequeuer.assignment import Assignment
 from batchflow.engines.open import open_engine
 from batchflow.engines.protocol import Engine, worker_of
-from batchflow.errors import BatchflowError, HandlerDown, InvalidInput, NotFound
+from batchflow.errors import BatchflowError, HandlerDown, InvalidInput, NotFound, Unreachable
 from batchflow.queues.open import open_queues
 from batchflow.queues.protocol import Queue, Queues
 from batchflow.records import Checkpoint, Counters, JobRef, LogName
@@ -35,6 +35,7 @@ __all__ = ["run_step"]
 _log = logging.getLogger(__name__)
 
 LOG_TAIL_BYTES: Final = 1 << 20
+LOG_RETRY_S: Final = 30.0
 
 
 def run_step(name: str) -> int:
@@ -214,7 +215,7 @@ def _cleanup(step: _Step) -> int:
         queues=step.queues,
         queue_name=queue_name(step.job, step.store.url),
         observe=observe,
-        log_tails=lambda: _log_tails(engine, workflow),
+        log_tails=lambda: _log_tails(engine, workflow, Retry(LOG_RETRY_S, step.stop)),
         grace_s=step.settings.grace_s,
         retry=step.retry,
     )
@@ -252,12 +253,25 @@ def _open_queues(step: _Step) -> tuple[Queue, Queue | None]:
     return step.queues.open(step.enqueued.queue_url), dead_letters
 
 
-def _log_tails(engine: Engine, workflow: str) -> Iterator[tuple[LogName, bytes]]:
-    """The last 1 MiB of each container's log, one container in memory at a time."""
-    for pod in engine.observe(workflow).pods:
+def _log_tails(engine: Engine, workflow: str, retry: Retry) -> Iterator[tuple[LogName, bytes]]:
+    """The last 1 MiB of each container's log, one container in memory at a time.
+
+    A node that does not give its logs, such as one that was lost, is asked no more: that must not cost the others' logs.
+    """
+    silent: set[str] = set()
+    for pod in retry(lambda: engine.observe(workflow)).pods:
+        node = pod.get("spec", {}).get("nodeName", "")
+        if node in silent:
+            continue
         name, status = pod["metadata"]["name"], pod.get("status", {})
         containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
         for container in containers:
-            if container["name"] not in contract.ARGO_CONTAINERS:
-                tail = engine.log_tail(workflow, name, container["name"], LOG_TAIL_BYTES)
-                yield LogName(worker_of(pod), name, container["name"]), tail
+            if container["name"] in contract.ARGO_CONTAINERS:
+                continue
+            try:
+                tail = retry(partial(engine.log_tail, workflow, name, container["name"], LOG_TAIL_BYTES))
+            except Unreachable as error:
+                _log.warning("a log can't be read", extra={"pod": name, "container": container["name"], "error": str(error)})
+                silent.add(node)
+                break
+            yield LogName(worker_of(pod), name, container["name"]), tail

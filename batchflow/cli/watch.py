@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from batchflow.cli.show import log_line
 from batchflow.client import Job
-from batchflow.contract import CONTAINER_MAIN, STEP_PREPARE
+from batchflow.contract import ARGO_CONTAINERS, CONTAINER_MAIN, STEP_PREPARE
 from batchflow.errors import BatchflowError
 from batchflow.status.model import DISPLAY, ENQUEUING, JobStatus
 
@@ -156,9 +156,8 @@ class _Bar:
 def _follow_logs(job: Job, line: Callable[[str], None]) -> None:
     """Users' containers only; our own steps' logs are for `batchflow logs`."""
     try:
-        for found in job.logs(follow=True):
-            if found.container not in (CONTAINER_MAIN, STEP_PREPARE):
-                line(log_line(found))
+        for found in job.logs(follow=True, without=(*ARGO_CONTAINERS, CONTAINER_MAIN, STEP_PREPARE)):
+            line(log_line(found))
     except BatchflowError as error:  # the job itself goes on
         line(f"logs: {error}")
 

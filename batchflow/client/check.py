@@ -85,7 +85,9 @@ def _checking(template: dict[str, Any]) -> dict[str, Any]:
     """The template, running `batchflow step check` once."""
     container = template["container"]
     container["command"] = [*container["command"][:-1], contract.STEP_CHECK]
-    container["env"] += [{"name": ENV_PLACE, "value": template["name"]}, {"name": contract.ENV_OUTPUTS, "value": contract.OUTPUT_DIR}]
+    added = {ENV_PLACE: template["name"], contract.ENV_OUTPUTS: contract.OUTPUT_DIR}
+    kept = [variable for variable in container["env"] if variable["name"] not in added]
+    container["env"] = [*kept, *({"name": name, "value": value} for name, value in added.items())]
     del template["retryStrategy"]
     report = {"name": OUTPUT_REPORT, "valueFrom": {"path": f"{contract.OUTPUT_DIR}/{OUTPUT_REPORT}"}}
     return {**template, "outputs": {"parameters": [report]}}

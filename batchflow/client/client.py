@@ -72,9 +72,15 @@ class Client:
                 hint = f"repeat that: batchflow delete {ref.api} {job_id}; or choose another id"
                 raise Conflict(f"job {job_id} of {ref.api} was deleted halfway", where="--job-id", hint=hint)
             self._services.started.mark(ref)  # before anything is stored for the job: see pruning.py
-            plan = self._uploaded(plan, on_upload)
-            plan.save_api(self._services.apis)
-            record = plan.record(ref.job_id)
+            try:
+                plan = self._uploaded(plan, on_upload)
+                plan.save_api(self._services.apis)
+            except BaseException:
+                if not job_id:  # else another submission of the same job may rely on it
+                    with contextlib.suppress(BatchflowError):
+                        self._services.started.unmark([ref])
+                raise
+            record = plan.record(ref.job_id, self._services.engine.place)
             if records.create_submission(record) or records.submission().nonce == record.nonce:
                 plan.save_api(self._services.apis)
                 return self._start(plan, records)
@@ -140,7 +146,7 @@ class Client:
 
     def _repeat(self, plan: Plan, records: JobRecords) -> Job:
         ref = records.job
-        if not records.submission().same_request(plan.record(ref.job_id)):
+        if not records.submission().same_request(plan.record(ref.job_id, self._services.engine.place)):
             raise Conflict(
                 f"job {ref.job_id} of {ref.api} is another submission (its input, its api or its project's files differ)",
                 where="--job-id",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Event
 from typing import Any, Final
 
 from batchflow.client.logs import log_lines
 from batchflow.client.services import Services
+from batchflow.contract import ARGO_CONTAINERS
 from batchflow.engines.protocol import LogLine
 from batchflow.enqueuer import recut
-from batchflow.errors import BatchflowError, InvalidInput, NotFound
+from batchflow.errors import BatchflowError, InvalidInput
 from batchflow.queues.protocol import Depth
-from batchflow.records import FAILED, Checkpoint, FinalStatus, JobRef, Outcome
+from batchflow.records import FAILED, Checkpoint, FinalStatus, JobRef, Outcome, RunRecord
+from batchflow.retry import Retry
 from batchflow.spec.model import Api
 from batchflow.spec.stored import submission_from_document
 from batchflow.status.accounting import Accounting
@@ -75,23 +79,34 @@ class Job:
         return self._final(records) is not None or needs_accounting(self._facts(records), datetime.now(UTC))
 
     def wait(self, on_status: Callable[[JobStatus], None] | None = None, *, poll_s: float = POLL_S) -> JobStatus:
-        """Block until the job ended; `on_status` gets every status on the way, the final one too."""
+        """Block until the job ended; `on_status` gets every status on the way, the final one too.
+
+        Once the job was seen, a cluster or store that is out of reach is asked again for `settings.retry_s`.
+        """
+        again = Retry(self._services.settings.retry_s, Event())
+        status, took_s = self._look()
         while True:
-            began = time.monotonic()
-            status = self.status()
             if on_status:
                 on_status(status)
             if status.ended:
                 return status
-            time.sleep(max(poll_s, LOOKING_SHARE * (time.monotonic() - began)))
+            time.sleep(max(poll_s, LOOKING_SHARE * took_s))
+            status, took_s = again(self._look)
 
     def stop(self) -> None:
-        """Ask the job to stop: workers finish the batch in hand within their grace period. Raises InvalidInput if it has ended."""
-        if self.status().ended:
+        """Ask the job to stop: workers finish the batch in hand within their grace period.
+
+        Raises InvalidInput if it has ended, or runs where this engine can't see it.
+        """
+        records = self._records()
+        facts = self._facts(records)
+        if self._final(records) or needs_accounting(facts, datetime.now(UTC)):
             raise InvalidInput(
                 f"{self.id} ({self.api} api): cannot stop BatchAPI job because it is not in progress", kind="job.job_is_not_in_progress"
             )
-        self._services.engine.stop(self.workflow)
+        if facts.elsewhere:
+            raise InvalidInput(f"job {self.id} of {self.api} runs in {facts.elsewhere}", hint="stop it there")
+        self._services.engine.stop(records.job.workflow)
 
     def resume(self) -> None:
         """Start the job's next run, for what has no outcome, batches or hook; raises InvalidInput if it runs, or there is nothing."""
@@ -107,18 +122,21 @@ class Job:
         if services.engine.observe(following.workflow).workflow is None:
             checkpoint = records.checkpoint()
             if checkpoint and checkpoint.queue_url and checkpoint.run == records.job.run:
-                services.queues.remove(checkpoint.queue_url)  # if the old run's cleanup could not
+                with suppress(BatchflowError):  # cleanup has most likely done it; from here the queue service may be out of reach
+                    services.queues.remove(checkpoint.queue_url)
             record = records.submission()
             submission = submission_from_document(record.submission, api=self.api)
             services.engine.submit(services.manifest(submission, self._api(), following), directory=record.directory)
-        records.save_run(following.run)
+        records.save_run(RunRecord(following.run, services.engine.place))
 
-    def logs(self, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
-        """Lines of the run's containers; of pods that are gone, the last ones, which cleanup saved.
+    def logs(
+        self, *, worker: str | None = None, container: str | None = None, follow: bool = False, without: Collection[str] = ARGO_CONTAINERS
+    ) -> Iterator[LogLine]:
+        """Lines of the run's containers but those named in `without`; of pods that are gone, the last ones, which cleanup saved.
 
         `worker` is a number, a step's name, or a pod's. Raises NotFound if the job has no such worker or container (yet, unless `follow`).
         """
-        return log_lines(self._services.engine, self._records(), worker=worker, container=container, follow=follow)
+        return log_lines(self._services.engine, self._records(), worker=worker, container=container, follow=follow, without=without)
 
     def failures(self) -> Iterator[FailedBatch]:
         """Every failed batch so far, in order, with its items, which are cut again from the input."""
@@ -135,6 +153,11 @@ class Job:
         for index in sorted(failed):
             yield FailedBatch(last[index], bodies.get(index))
 
+    def _look(self) -> tuple[JobStatus, float]:
+        """The status, and how many seconds it took to find."""
+        began = time.monotonic()
+        return self.status(), time.monotonic() - began
+
     def _api(self) -> Api:
         return self._services.apis.api(self.api, self._records().request().api_id)
 
@@ -148,13 +171,16 @@ class Job:
         return final if final and final.run == records.job.run else None
 
     def _facts(self, records: JobRecords, depth: Depth | None = None) -> Facts:
-        seen = self._services.engine.observe(records.job.workflow)
+        engine = self._services.engine
+        seen = engine.observe(records.job.workflow)
+        place = records.place() if seen.workflow is None and not seen.pods else engine.place
         return gather(
             records,
             hook_due=self._api().has_hook,
             workflow=seen.workflow,
             pods=seen.pods,
             explanation=seen.message,
+            elsewhere=place if place and place != engine.place else "",
             depth=depth,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from batchflow.engines.protocol import Engine, LogLine, worker_of
@@ -13,7 +13,9 @@ from batchflow.store.jobs import JobRecords
 __all__ = ["log_lines"]
 
 
-def log_lines(engine: Engine, records: JobRecords, *, worker: str | None, container: str | None, follow: bool) -> Iterator[LogLine]:
+def log_lines(
+    engine: Engine, records: JobRecords, *, worker: str | None, container: str | None, follow: bool, without: Collection[str]
+) -> Iterator[LogLine]:
     """Of the records' run; `worker` is a number, a step's name, or a pod's.
 
     Raises NotFound if the run has no such worker or container (yet, unless `follow`).
@@ -26,12 +28,12 @@ def log_lines(engine: Engine, records: JobRecords, *, worker: str | None, contai
     if not follow:
         _check(records.job, [*gone, *living], worker, container)
     for name in gone:
-        if worker in (None, name.worker, name.pod) and container in (None, name.container):
+        if worker in (None, name.worker, name.pod) and (name.container == container if container else name.container not in without):
             text = records.log(name).decode(errors="replace").removesuffix("\n")
             for line in text.split("\n") if text else ():
                 yield LogLine(name.pod, name.worker, name.container, line)
     if seen.workflow or seen.pods:
-        yield from engine.logs(records.job.workflow, worker=worker, container=container, follow=follow)
+        yield from engine.logs(records.job.workflow, worker=worker, container=container, follow=follow, without=without)
 
 
 def _names(pods: Iterable[dict[str, Any]]) -> Iterator[LogName]:

@@ -39,11 +39,11 @@ class Plan:
         """With an api as `spec.project.with_project` gives it."""
         return cls(submission, api, api_id(api_document(api)), project, str(file.absolute().parent))
 
-    def record(self, job_id: str) -> SubmissionRecord:
-        """submission.json, as of now."""
+    def record(self, job_id: str, place: str) -> SubmissionRecord:
+        """submission.json, as of now; `place` is the engine's."""
         created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         body = submission_document(self.submission)
-        return SubmissionRecord(self.api.name, self.api_id, job_id, created, body, self.directory, uuid.uuid4().hex)
+        return SubmissionRecord(self.api.name, self.api_id, job_id, created, body, self.directory, place, uuid.uuid4().hex)
 
     def save_api(self, apis: ApiRecords) -> None:
         """Store the api's version and its project; repeating it costs little."""

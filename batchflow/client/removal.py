@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from batchflow.client.services import Services
+from batchflow.contract import STEP_CLEANUP
+from batchflow.engines.protocol import Observation, worker_of
 from batchflow.errors import BatchflowError, Unreachable
 from batchflow.records import JobRef
 from batchflow.status import workflow as workflow_status
+from batchflow.status.pods import is_alive
 from batchflow.store.jobs import JobRecords
 
 __all__ = ["END_LIMIT_S", "POLL_S", "Told", "endless", "remove_job"]
@@ -52,7 +55,14 @@ def endless(api: str, job_ids: Sequence[str]) -> Unreachable:
 def _wait_for_cleanup(services: Services, run: JobRef) -> None:
     """A status is final before cleanup has saved the logs, which would be left behind."""
     deadline = time.monotonic() + END_LIMIT_S
-    while (workflow := services.engine.observe(run.workflow).workflow) and not workflow_status.ended(workflow):
+    while not _has_ended(services.engine.observe(run.workflow)):
         if time.monotonic() > deadline:
             raise endless(run.api, [run.job_id])
         time.sleep(POLL_S)
+
+
+def _has_ended(seen: Observation) -> bool:
+    """Workflow and cleanup's pod: after a deadline that outlives its workflow, and would write its logs after the deletion."""
+    if seen.workflow is not None and not workflow_status.ended(seen.workflow):
+        return False
+    return not any(worker_of(pod) == STEP_CLEANUP and is_alive(pod) for pod in seen.pods)

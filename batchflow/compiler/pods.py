@@ -116,8 +116,11 @@ class Pods:
             contract.ENV_TRY: "{{retries}}",
             contract.ENV_GRACE: str(self._settings.grace_s),
             contract.ENV_VERSION: contract.VERSION,
+            contract.ENV_NAMESPACE: self._settings.namespace,
             **(env or {}),
         }
+        if self._settings.store.startswith("s3://"):  # a job stays where it is, should the ConfigMap change meanwhile
+            named[contract.ENV_STORE] = self._settings.store
         pod_name = models.EnvVarSource(field_ref=models.ObjectFieldSelector(field_path="metadata.name"))
         return models.Container(
             image=self._settings.image or DEFAULT_IMAGE,

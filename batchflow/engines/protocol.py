@@ -6,11 +6,11 @@ The local engine writes the shapes that Argo and Kubernetes write, so that one s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from batchflow.contract import NODE_NAME, STEP_CLEANUP
+from batchflow.contract import ARGO_CONTAINERS, NODE_NAME, STEP_CLEANUP
 
 __all__ = ["Engine", "LogLine", "Observation", "worker_of"]
 
@@ -45,6 +45,11 @@ class LogLine:
 class Engine(Protocol):
     """Any call may raise `errors.Unreachable`."""
 
+    @property
+    def place(self) -> str:
+        """Where its workflows run, for people and to be compared; "" if whoever sees the store sees them too."""
+        ...
+
     def check(self, workflow: dict[str, Any]) -> None:
         """Raise what `submit` would, as far as that can be known; nothing is created."""
         ...
@@ -71,10 +76,18 @@ class Engine(Protocol):
         """Remove a workflow that ended, its pods and their logs; no effect if there is none."""
         ...
 
-    def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
+    def logs(
+        self,
+        name: str,
+        *,
+        worker: str | None = None,
+        container: str | None = None,
+        follow: bool = False,
+        without: Collection[str] = ARGO_CONTAINERS,
+    ) -> Iterator[LogLine]:
         """The lines of the workflow's pods, all or those of one worker (as `worker_of` names it, or a pod's name) or container.
 
-        Argo's own containers (contract.ARGO_CONTAINERS) are left out unless one is asked for.
+        Containers named in `without` are left out unless one is asked for.
         A line of more than 1 MiB comes in pieces.
         `follow` goes on until the workflow is finished and everything was given. Raises `errors.NotFound` if there is no such workflow.
         """

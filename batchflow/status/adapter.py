@@ -28,7 +28,11 @@ LAST_PODS_S: Final = 900
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one run of a job. `total` is None until the enqueuer has ended; `explanation` is the engine's, if any."""
+    """What is known of one run of a job.
+
+    `total` is None until the enqueuer has ended; `explanation` is the engine's, if any; `elsewhere` names the place where the run's
+    workflow is, if this engine can't see it.
+    """
 
     submission: SubmissionRecord
     run: int
@@ -41,6 +45,7 @@ class Facts:
     workflow: Mapping[str, Any] | None = None
     pods: Sequence[Mapping[str, Any]] = ()
     explanation: str = ""
+    elsewhere: str = ""
     depth: Depth | None = None
 
     @property
@@ -77,7 +82,7 @@ class Facts:
         Cleanup too may outlive its workflow: after a deadline Argo gives up its node, not its pod. Pods that don't end are not waited
         for without end: their node may be lost.
         """
-        if self.workflow is not None and not workflow.ended(self.workflow):
+        if self.elsewhere or (self.workflow is not None and not workflow.ended(self.workflow)):
             return False
         finished = self.workflow and workflow.finished_at(self.workflow)
         if self.explanation or (finished and _seconds(finished, now) > LAST_PODS_S):
@@ -140,6 +145,8 @@ def _live(facts: Facts, code: str, now: datetime) -> JobStatus:
         counts = worker_counts(facts.workflow, facts.pods, facts.counters, now)
     if facts.workflow is not None:
         message = waiting_for(facts.workflow, facts.pods, facts.counters, now)
+    elif facts.elsewhere:
+        message = f"runs in {facts.elsewhere}, which can't be seen from here"
     elif facts.pods:
         message = "the workflow was deleted, but for its last pods"
     return JobStatus(

@@ -22,6 +22,7 @@ def gather(
     workflow: Mapping[str, Any] | None,
     pods: Sequence[Mapping[str, Any]],
     explanation: str = "",
+    elsewhere: str = "",
     depth: Depth | None = None,
 ) -> Facts:
     """Read the job's small records; `workflow`, `pods` and `explanation` are what the engine observed of the run."""
@@ -37,6 +38,7 @@ def gather(
         workflow=workflow,
         pods=pods,
         explanation=explanation,
+        elsewhere=elsewhere,
         depth=depth,
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import orjson
 
@@ -26,6 +27,9 @@ from batchflow.spec.stored import api_from_document
 from batchflow.store.protocol import SourceFile, Store
 
 __all__ = ["ApiRecords", "JobRecords"]
+
+
+COUNTERS_AT_ONCE: Final = 16
 
 
 class ApiRecords:
@@ -144,8 +148,13 @@ class JobRecords:
         data = self._get("run.json")
         return 1 if data is None else RunRecord.load(data).run
 
-    def save_run(self, run: int) -> None:
-        self._put("run.json", RunRecord(run).dump())
+    def place(self) -> str:
+        """Where the latest run is, "" if that was not noted. Of an item_list this may read many megabytes."""
+        data = self._get("run.json")
+        return self.submission().place if data is None else RunRecord.load(data).place
+
+    def save_run(self, record: RunRecord) -> None:
+        self._put("run.json", record.dump())
 
     def create_inputs(self, files: Iterable[SourceFile]) -> None:
         """Fix the listing; the first one written stays. Memory: the document, no object a file."""
@@ -178,8 +187,9 @@ class JobRecords:
         self._put(f"counters/{counters.pod}.json", counters.dump())
 
     def counters(self) -> list[Counters]:
-        """Those of every pod of every run."""
-        found = (self.store.get(key) for key in self.store.list(self.prefix + "counters/"))
+        """Those of every pod of every run; there may be a thousand, so several are read at a time."""
+        with ThreadPoolExecutor(COUNTERS_AT_ONCE) as threads:
+            found = list(threads.map(self.store.get, self.store.list(self.prefix + "counters/")))
         return [Counters.load(data) for data in found if data is not None]
 
     def has_counters(self, pod: str) -> bool:

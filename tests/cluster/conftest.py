@@ -16,6 +16,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import yaml
 
 from tests.acceptance.command import Terminal, until
 from tests.cluster.kit import Cluster, run
@@ -27,6 +28,7 @@ STEP_IMAGE = "batchflow.local/step:test"
 BUILD_S = 600
 SQS_UP_S = 600  # its first start on a machine fetches it
 SERVER_START_S = 120
+PERSON = "person"
 BUCKET = "batchflow-tests"
 CREDENTIALS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
@@ -127,10 +129,12 @@ def cluster(
     s3 = boto3.client("s3", region_name=region, endpoint_url=aws["AWS_ENDPOINT_URL_S3"], **keys)
     sqs = boto3.client("sqs", region_name=region, endpoint_url=aws["AWS_ENDPOINT_URL_SQS"], **keys)
     s3.create_bucket(Bucket=BUCKET)
-    opened = Cluster(namespace, gateway, environ, recording, BUCKET, s3, sqs)
+    folder = tmp_path_factory.mktemp("cluster")
+    opened = Cluster(namespace, gateway, environ, recording, BUCKET, s3, sqs, person=str(folder / "kubeconfig"))
     run("kubectl", "create", "namespace", namespace)
     try:
-        install(opened, step_image, opened.terminal(tmp_path_factory.mktemp("install")))
+        install(opened, step_image, opened.terminal(folder))
+        grant(opened, folder / "kubeconfig")
         yield opened
     finally:
         run("kubectl", "delete", "namespace", namespace, "--wait=false")
@@ -150,6 +154,17 @@ def install(cluster: Cluster, image: str, terminal: Terminal) -> None:
     printed = terminal.run("install", "-n", cluster.namespace, "--store", store, "--image", image, **settings).out
     cluster.kubectl("apply", "-f", "-", stdin=printed)
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(secret("batchflow-aws", keys)))
+
+
+def grant(cluster: Cluster, kubeconfig: Path) -> None:
+    """A person with the Role that `install` printed for people, and a kubeconfig for them."""
+    cluster.kubectl("create", "serviceaccount", PERSON)
+    cluster.kubectl("create", "rolebinding", PERSON, "--role", "batchflow-user", "--serviceaccount", f"{cluster.namespace}:{PERSON}")
+    config = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--flatten", "--minify"))
+    token = cluster.kubectl("create", "token", PERSON, "--duration=12h").strip()
+    config["users"] = [{"name": PERSON, "user": {"token": token}}]
+    config["contexts"][0]["context"]["user"] = PERSON
+    kubeconfig.write_text(json.dumps(config))
 
 
 def secret(name: str, values: Mapping[str, str]) -> dict[str, object]:

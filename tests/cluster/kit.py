@@ -23,7 +23,11 @@ NODE_NAME = "workflows.argoproj.io/node-name"
 
 @dataclass(frozen=True)
 class Cluster:
-    """One namespace with batchflow in it. `s3` and `sqs` are boto3 clients; `environ`: AWS's variables for programs and pods."""
+    """One namespace with batchflow in it.
+
+    `environ` has the cluster's and AWS's variables for the command, `person` a kubeconfig of somebody who may do what the Role
+    batchflow-user says, and nothing else. `s3` and `sqs` are boto3 clients.
+    """
 
     namespace: str
     gateway: str
@@ -32,9 +36,14 @@ class Cluster:
     bucket: str
     s3: Any
     sqs: Any
+    person: str = ""
+
+    def shell(self, folder: Path, **settings: str) -> Terminal:
+        """A terminal of that person."""
+        return self.terminal(folder, KUBECONFIG=self.person, **settings)
 
     def terminal(self, folder: Path, **settings: str) -> Terminal:
-        """A terminal that works on this namespace; nothing but the cluster's ConfigMap tells it the store."""
+        """An administrator's, for this namespace; nothing but the cluster's ConfigMap tells it the store."""
         own = {"BATCHFLOW_ENGINE": "argo", "BATCHFLOW_STORE": "", "BATCHFLOW_NAMESPACE": self.namespace}
         return Terminal(folder, **{**self.environ, **own, **settings})
 
@@ -102,7 +111,7 @@ class Job:
         self._batch_size = batch_size
         self.project = folder / api
         self.project.mkdir(parents=True)
-        self.terminal = cluster.terminal(self.project)
+        self.terminal = cluster.shell(self.project)
         shutil.copy(PROJECT / "handler.py", self.project)
         described = dict(entry or {"handler": {"type": "python", "path": "handler.py"}, "compute": {"cpu": "20m"}})
         if batchflow:

@@ -30,7 +30,7 @@ def test_digits(cluster: Cluster, tmp_path: Path) -> None:
     }
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(secret("digits-s3", values)))
     build(DIGITS_IMAGE, str(EXAMPLES / "digits"))
-    shell = cluster.terminal(tmp_path, BATCHFLOW_HANDLER_IMAGE=DIGITS_IMAGE)
+    shell = cluster.shell(tmp_path, BATCHFLOW_HANDLER_IMAGE=DIGITS_IMAGE)
     shell.run("doctor")
     shell.run("deploy", EXAMPLES / "digits" / "cortex.yaml")
     watched = shell.start("submit", deployed(EXAMPLES / "digits" / "job.yaml", tmp_path), "--workers", "3", "--watch", "-o", "json")
@@ -57,7 +57,7 @@ def test_digits(cluster: Cluster, tmp_path: Path) -> None:
 def test_any_server(cluster: Cluster, tmp_path: Path) -> None:
     """Two containers of one's own in a pod, and no batch before the readiness probe says that both have done their part."""
     build(SERVER_IMAGE, str(EXAMPLES / "any-server"))
-    shell = cluster.terminal(tmp_path)
+    shell = cluster.shell(tmp_path)
     watched = shell.start("submit", EXAMPLES / "any-server" / "job.yaml", "--watch", "-o", "json")
     status = shell.wait(watched, limit_s=JOB_S).json()["job_status"]
     assert status["status"] == "succeeded", status

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.command import until
+from tests.cluster.conftest import SHARED
 from tests.cluster.kit import WORKFLOW, Cluster, Job, items, many_files, run
 
 # A container under containerd, and Argo's controller as a process, can only be reached on the cluster's own machine.
@@ -17,25 +18,23 @@ on_its_machine = pytest.mark.skipif(not os.environ.get("CONTAINERD_ADDRESS"), re
 AT_ONCE = ("--wait=false", "--grace-period=0", "--force")
 
 
-def test_pods_that_are_deleted_lose_no_batch(cluster: Cluster, tmp_path: Path) -> None:
-    """One in good order, one at once, each with a batch in its handler."""
-    job = Job(cluster, tmp_path, "deleted", items=items(24, gate="deleted"), workers=3).submit()
-    gently, roughly, _ = job.held_up("deleted", ended=6, begun=3)
+def test_deleted_pods_and_a_handler_out_of_memory_lose_no_batch(cluster: Cluster, tmp_path: Path) -> None:
+    """One pod in good order, one at once, each with a batch in its handler; the memory costs the one batch that took it."""
+    deleted = Job(cluster, tmp_path, "deleted", items=items(24, gate="deleted"), workers=3).submit()
+    described = items(12, {5: {"do": "eat"}})
+    hungry = Job(cluster, tmp_path, "hungry", items=described, workers=2, batchflow={"memory_limit": "100Mi"}).submit()
+    gently, roughly, _ = deleted.held_up("deleted", ended=6, begun=3)
     cluster.kubectl("delete", "pod", gently, "--wait=false")
     cluster.kubectl("delete", "pod", roughly, *AT_ONCE)
-    job.begun(5)
+    deleted.begun(5)
     cluster.recorder.open("deleted")
-    job.finished()
-    assert not {gently, roughly} & job.pod_names()
-    assert len(job.pods("work")) == 3, "the pods were not replaced"
+    deleted.finished()
+    assert not {gently, roughly} & deleted.pod_names()
+    assert len(deleted.pods("work")) == 3, "the pods were not replaced"
 
-
-def test_a_handler_killed_by_its_memory_limit_costs_that_batch_only(cluster: Cluster, tmp_path: Path) -> None:
-    described = items(12, {5: {"do": "eat"}})
-    job = Job(cluster, tmp_path, "hungry", items=described, workers=2, batchflow={"memory_limit": "100Mi"}).submit()
-    status = job.finished("completed_with_failures", failed=[5])
+    status = hungry.finished("completed_with_failures", failed=[5])
     assert status["batch_metrics"]["failed"] == 1
-    (failure,) = [json.loads(line) for line in job.terminal.run("get", job.api, job.id, "--failed", "-o", "json").lines()]
+    (failure,) = [json.loads(line) for line in hungry.terminal.run("get", hungry.api, hungry.id, "--failed", "-o", "json").lines()]
     assert failure["batch"] == 5
     assert failure["items"] == [described[5]]
     assert "out of memory" in failure["error"], failure
@@ -99,14 +98,9 @@ def test_an_enqueuer_that_is_deleted_goes_on_where_it_was(cluster: Cluster, tmp_
 def test_a_controller_that_is_restarted_goes_on(cluster: Cluster, tmp_path: Path) -> None:
     job = Job(cluster, tmp_path, "patient", items=items(10, gate="patient"), workers=2).submit()
     lost, _ = job.held_up("patient", ended=4, begun=2)
-    stop_controller()
+    state = Path(os.environ["KUBECONFIG"]).parent  # of the shared cluster, whose `up` starts what does not run
+    os.kill(int((state / "run" / "workflow-controller.pid").read_text()), signal.SIGKILL)
     cluster.kubectl("delete", "pod", lost, *AT_ONCE)
     cluster.recorder.open("patient")
-    run(Path(__file__).parents[3] / "shared" / "cluster" / "up", timeout_s=300)
+    run(SHARED / "cluster" / "up", timeout_s=300, environ={**os.environ, "BATCHFLOW_CLUSTER": str(state)})
     job.finished()
-
-
-def stop_controller() -> None:
-    """Kill Argo's controller of the shared cluster; `up` starts it as it was."""
-    state = Path(os.environ["KUBECONFIG"]).parent
-    os.kill(int((state / "run" / "workflow-controller.pid").read_text()), signal.SIGKILL)

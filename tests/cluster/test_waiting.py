@@ -14,49 +14,35 @@ PYTHON = {"type": "python", "path": "handler.py"}
 NO_IMAGE = "batchflow.local/no-such-image:1"
 
 
-def test_what_a_job_waits_for_can_be_read(cluster: Cluster, tmp_path: Path) -> None:
-    jobs = {
-        "no-image": Job(cluster, tmp_path, "no-image", items=items(1), entry={"handler": {**PYTHON, "image": NO_IMAGE}}),
-        "too-big": Job(cluster, tmp_path, "too-big", items=items(1), entry={"handler": PYTHON, "compute": {"cpu": "64"}}),
-        "unready": Job(cluster, tmp_path, "unready", items=items(1), config={"start": {"do": "gate", "gate": "never"}}),
+def test_a_job_that_can_not_get_on_says_why_and_one_that_never_will_ends(cluster: Cluster, tmp_path: Path) -> None:
+    gate, crash = {"start": {"do": "gate", "gate": "never"}}, {"start": {"do": "raise", "text": "no model"}}
+    waiting = {
+        Job(cluster, tmp_path, "no-image", items=items(1), entry={"handler": {**PYTHON, "image": NO_IMAGE}}): (NO_IMAGE, "initializing"),
+        Job(cluster, tmp_path, "too-big", items=items(1), entry={"handler": PYTHON, "compute": {"cpu": "64"}}): (
+            "Insufficient cpu",
+            "pending",
+        ),
+        Job(cluster, tmp_path, "unready", items=items(1), config=gate): ("handler", "initializing"),
     }
-    for job in jobs.values():
+    ending = {
+        Job(cluster, tmp_path, "never", items=items(2), batchflow={"start_timeout_s": 8}, config=gate): "__init__",
+        Job(cluster, tmp_path, "crashing", items=items(2), config=crash): "no model",
+    }
+    for job in (*ending, *waiting):
         job.submit()
-    expected = {"no-image": (NO_IMAGE, "initializing"), "too-big": ("Insufficient cpu", "pending"), "unready": ("handler", "initializing")}
-    for name, (words, state) in expected.items():
-        status = waits(jobs[name], words)
+    for job, (words, state) in waiting.items():
+        status = waits(job, words)
         assert status["worker_counts"][state] == 1, status
-    for job in jobs.values():
         job.terminal.run("stop", job.api, job.id)
-    for name, job in jobs.items():
-        status = job.ended()
-        assert status["status"] == "stopped", (name, status)
-        assert status["batches_without_outcome"] == 1, (name, status)
-
-
-def test_a_handler_that_never_gets_ready_ends_its_job(cluster: Cluster, tmp_path: Path) -> None:
-    never = Job(
-        cluster, tmp_path, "never", items=items(2), batchflow={"start_timeout_s": 8}, config={"start": {"do": "gate", "gate": "never"}}
-    ).submit()
-    crashing = Job(cluster, tmp_path, "crashing", items=items(2), config={"start": {"do": "raise", "text": "no model"}}).submit()
-    for job, words in ((never, "__init__"), (crashing, "no model")):
+    for job, words in ending.items():
         status = job.ended()
         assert status["status"] == "worker_error", status
         assert words in status["message"], status
         assert status["batches_without_outcome"] == 2, status
-
-
-def waits(job: Job, words: str) -> Json:
-    """Wait until the status' message says these words; returns that status."""
-    seen: list[Json] = []
-
-    def told() -> Json | None:
-        seen[:] = [job.status()]
-        return seen[0] if words in seen[0]["message"] else None
-
-    status: Json = until(told, f"a message with {words}", lambda: json.dumps(seen), limit_s=240, pause_s=1.0)
-    assert status["status"] == "running", status
-    return status
+    for job in waiting:
+        status = job.ended()
+        assert status["status"] == "stopped", status
+        assert status["batches_without_outcome"] == 1, status
 
 
 @pytest.mark.extended
@@ -73,3 +59,16 @@ def test_a_used_up_quota_is_named_and_waited_for(cluster: Cluster, tmp_path: Pat
         cluster.kubectl("delete", "resourcequota", "few")
     cluster.recorder.open("poor")
     job.finished()
+
+
+def waits(job: Job, words: str) -> Json:
+    """Wait until the status' message says these words; returns that status."""
+    seen: list[Json] = []
+
+    def told() -> Json | None:
+        seen[:] = [job.status()]
+        return seen[0] if words in seen[0]["message"] else None
+
+    status: Json = until(told, f"a message with {words}", lambda: json.dumps(seen), limit_s=240, pause_s=1.0)
+    assert status["status"] == "running", status
+    return status

@@ -23,7 +23,7 @@ CUT_OFF = (
         "stopped",
         items(16),
         (
-            Moment("to-be-stopped", counters("ready", number=2, finished=1), "running", {"running": 2}, then=stop),
+            Moment("", counters("ready", number=2, finished=1), then=stop),
             Moment("stopping", is_stopping, "running", {"running": 2}, STOPPING),
             *ending("stopped", "stopped", "batches have no outcome", workers=TWO_FAILED, waiting=STOPPING, then=resume),
             Moment("resumed-enqueuing", phase("enqueue", "Running"), "enqueuing"),
@@ -36,7 +36,7 @@ CUT_OFF = (
         "terminated",
         items(40),
         (
-            Moment("to-be-terminated", counters("ready", number=2, finished=1), "running", {"running": 2}, then=terminate),
+            Moment("", counters("ready", number=2, finished=1), then=terminate),
             Moment("terminating", has_ended, "running", TWO_FAILED, ("last pods",)),
             Moment("terminated", every(has_ended, is_quiet), "stopped", words=("batches have no outcome",)),
         ),
@@ -46,7 +46,7 @@ CUT_OFF = (
         "vanished",
         items(40),
         (
-            Moment("to-be-deleted", counters("ready", number=2, finished=1), "running", {"running": 2}, then=delete_workflow),
+            Moment("", counters("ready", number=2, finished=1), then=delete_workflow),
             Moment("vanishing", is_gone, "running", words=("the workflow was deleted",)),
             Moment("vanished", every(is_gone, is_quiet), "unexpected_error", words=("the workflow was deleted", "batches have no outcome")),
         ),

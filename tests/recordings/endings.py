@@ -68,7 +68,7 @@ GOOD_ENDINGS = (
         "drained",
         items(20),
         (
-            Moment("to-be-drained", counters("ready", number=2, finished=1), "running", {"running": 2}, then=drain_a_worker),
+            Moment("", counters("ready", number=2, finished=1), then=drain_a_worker),
             Moment("draining", deleted("work"), "running", {"running": 2}),
             Moment("worker-drained", is_between_tries, "running", {"pending": 1, "running": 1}, ("worker", "tried again")),
             *ending("drained", "succeeded", workers={"succeeded": 2}),
@@ -79,7 +79,7 @@ GOOD_ENDINGS = (
         "loses-a-worker",
         items(20),
         (
-            Moment("to-lose-a-worker", counters("ready", number=2, finished=1), "running", {"running": 2}, then=kill_a_worker),
+            Moment("", counters("ready", number=2, finished=1), then=kill_a_worker),
             Moment(
                 "worker-lost",
                 every(is_between_tries, node_says("pod deleted")),

@@ -119,7 +119,9 @@ def record(scenario: Scenario, settings: Settings) -> None:
             run = Run(Services(settings), _submit(scenario, settings, Path(folder)))
         try:
             for moment in scenario.moments:
-                _write(moment, _wait(run, moment), settings.namespace)
+                snapshot = _wait(run, moment)
+                if moment.name:
+                    _write(moment, snapshot, settings.namespace)
                 moment.then(run)
         finally:
             run.remove()

@@ -23,11 +23,12 @@ class Moment:
     """The first snapshot for which `when` holds (the last one in a row, if `last`); after that `then` is done.
 
     `status`, `workers` (those that are not 0) and `words` of the message are what has to be read from it; no words: no message.
+    A moment without a name is not recorded.
     """
 
     name: str
     when: Condition
-    status: str
+    status: str = ""
     workers: Mapping[str, int] | None = None
     words: tuple[str, ...] = ()
     then: Action = lambda run: None
@@ -84,7 +85,7 @@ def ending(
     meanwhile: str = "running",
     waiting: tuple[str, ...] = (),
     then: Action = lambda run: None,
-    within_s: float = 240.0,
+    within_s: float = 600.0,
 ) -> tuple[Moment, Moment]:
     """As cleanup sees it, with the `meanwhile` status; and when it is over. tests/unit/test_recordings.py compares the two."""
     return (

@@ -44,7 +44,7 @@ _POD: Final = _fields(
     metadata=_METADATA,
     status=_fields(
         "phase reason message startTime",
-        conditions=_fields("type status reason message lastTransitionTime"),
+        conditions=_fields("type status reason message"),
         initContainerStatuses=_CONTAINER,
         containerStatuses=_CONTAINER,
     ),
@@ -77,4 +77,5 @@ def _kept(value: Any, shape: Shape) -> Any:
         return [_kept(inner, shape) for inner in value]
     if shape is None or not isinstance(value, dict):
         return value
-    return {name: _kept(inner, shape.get(name, shape.get("*"))) for name, inner in value.items() if name in shape or "*" in shape}
+    kept = {name: _kept(inner, shape.get(name, shape.get("*"))) for name, inner in value.items() if name in shape or "*" in shape}
+    return {name: inner for name, inner in kept.items() if inner != {}}

@@ -32,7 +32,6 @@ from tests.recordings.scenario import (
 )
 
 TWO_FAILED = {"failed": 2}
-STOPPING = ("being stopped",)
 DNS = "no such host"
 
 WAITING = (
@@ -90,9 +89,7 @@ WAITING = (
                 "running",
                 {"initializing": 2},
                 ("container server: CreateContainerConfigError", "no-such-secret"),
-                then=stop,
             ),
-            *ending("secret-missing-stopped", "stopped", "2 of 2 batches have no outcome", workers=TWO_FAILED, waiting=STOPPING),
         ),
         api=container("sleep 3600", env_from_secrets=["no-such-secret"]),
     ),
@@ -109,17 +106,7 @@ WAITING = (
     Scenario(
         "too-big",
         items(2),
-        (
-            Moment(
-                "unschedulable",
-                unscheduled("work"),
-                "running",
-                {"pending": 2},
-                ("worker 0: can't be scheduled", "Insufficient cpu"),
-                then=stop,
-            ),
-            *ending("unschedulable-stopped", "stopped", "2 of 2 batches have no outcome", workers=TWO_FAILED, waiting=STOPPING),
-        ),
+        (Moment("unschedulable", unscheduled("work"), "running", {"pending": 2}, ("worker 0: can't be scheduled", "Insufficient cpu")),),
         api={**NO_HOOK, "compute": {"cpu": 1000}},
         handler=handler(),
     ),
@@ -127,16 +114,8 @@ WAITING = (
         "node-dies",
         items(4),
         (
-            Moment(
-                "node-silent",
-                is_silent,
-                "running",
-                {"initializing": 2},
-                ("its node has not taken it up",),
-                then=delete_node,
-            ),
-            Moment("node-gone", node_says("pod deleted"), "running", {"pending": 2}, ("can't be scheduled",), then=stop),
-            *ending("node-gone-stopped", "stopped", "4 of 4 batches have no outcome", workers=TWO_FAILED, waiting=STOPPING),
+            Moment("node-silent", is_silent, "running", {"initializing": 2}, ("its node has not taken it up",), then=delete_node),
+            Moment("node-gone", unscheduled("work"), "running", {"pending": 2}, ("can't be scheduled",)),
         ),
         api={
             **PYTHON,
@@ -172,9 +151,7 @@ WAITING = (
                 "running",
                 {"pending": 1, "running": 2},
                 ("its pod can't be created", "exceeded quota"),
-                then=stop,
             ),
-            *ending("quota-workers-stopped", "stopped", "batches have no outcome", workers={"failed": 3}, waiting=STOPPING),
         ),
         handler=handler("time.sleep(20)"),
         **quota(2),

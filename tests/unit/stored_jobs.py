@@ -53,12 +53,12 @@ def deployed(services: Services, name: str, **fields: Any) -> str:
     return found
 
 
-def submitted(services: Services, api: str, version_id: str, created: datetime, *, s3_paths: Iterable[str] = ()) -> JobRef:
+def submitted(services: Services, api: str, version_id: str, created: datetime, *, s3_paths: Iterable[str] = (), place: str = "") -> JobRef:
     """A job's submission, and nothing else."""
     job = JobRef(api, new_job_id(int(created.timestamp() * 1e9)))
     paths = list(s3_paths)
     source = {"file_path_lister": {"s3_paths": paths, "batch_size": 1}} if paths else {"item_list": {"items": [1], "batch_size": 1}}
-    record = SubmissionRecord(api, version_id, job.job_id, text(created), {"workers": 1, **source})
+    record = SubmissionRecord(api, version_id, job.job_id, text(created), {"workers": 1, **source}, place=place)
     assert JobRecords(services.store, job).create_submission(record)
     return job
 

@@ -11,6 +11,7 @@ from batchflow.contract import NODE_NAME
 from batchflow.engines.argo import logs
 from batchflow.engines.argo.kube import Kube
 from batchflow.engines.argo.logs import log_lines, log_tail
+from batchflow.errors import Unreachable
 
 RUNNING: dict[str, Any] = {"state": {"running": {}}}
 ENDED: dict[str, Any] = {"state": {"terminated": {}}}
@@ -115,6 +116,28 @@ def test_a_followed_container_is_taken_up_after_the_line_at_which_its_stream_bro
     ]
     assert kubelet.asked[0][3] is None
     assert kubelet.asked[1][3] is not None
+
+
+def test_a_clock_that_is_behind_asks_for_no_time_in_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
+    kubelet = Kubelet({("p-0", "main", False): [[at(1, "one")]]})
+    monkeypatch.setattr("time.time_ns", lambda: 10**18)  # in 2001
+    running = [pod("p-0", main=RUNNING)]
+    assert read(kubelet, running, running, [pod("p-0", main=ENDED)], follow=True) == ["0/main one"]
+    assert (kubelet.asked[1][3] or 0) > 0
+
+
+def test_following_goes_on_when_the_cluster_was_out_of_reach_for_a_moment() -> None:
+    kubelet = Kubelet({("p-0", "main", False): [[at(1, "a")]]})
+    looks: list[Any] = [[], Unreachable("no answer"), [pod("p-0", main=ENDED)]]
+
+    def pods() -> list[dict[str, Any]]:
+        found = looks.pop(0) if len(looks) > 1 else looks[0]
+        if isinstance(found, Unreachable):
+            raise found
+        return list(found)
+
+    lines = log_lines(cast(Kube, kubelet), pods, worker=None, container=None, follow=True, finished=lambda: len(looks) == 1)
+    assert [line.text for line in lines] == ["a"]
 
 
 def test_each_restart_is_followed_as_it_is_found_and_none_twice() -> None:

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from batchflow import contract
+from batchflow.cli.main import cli
 from batchflow.client import doctor
 from batchflow.client.check import OUTPUT_REPORT, PODS, Report, check_workflow
 from batchflow.client.check_result import CHECKED_S, TAKEN_UP_S, check_result
 from batchflow.client.doctor import FAIL, OK, WARN, Finding
 from batchflow.client.permissions import CLEANUP, EXECUTOR, TOKEN_SECRET, USER
-from batchflow.errors import BatchflowError, Unreachable
+from batchflow.errors import BatchflowError, InvalidInput, Unreachable
 from batchflow.records import JobRef
 from batchflow.settings import Settings
 
@@ -255,6 +257,11 @@ def test_pods_without_credentials_need_a_secret_or_a_role() -> None:
     assert "Secret batchflow-aws" in finding.hint and "--role-arn" in finding.hint
 
 
+def test_there_is_no_cluster_to_look_at_on_this_machine() -> None:
+    with pytest.raises(InvalidInput, match="--local"):
+        CliRunner().invoke(cli, ["doctor", "--local"], catch_exceptions=False)
+
+
 def test_the_check_workflow_has_the_form_of_a_job_but_is_none() -> None:
     manifest = check_workflow(JOB, SETTINGS)
     labels = manifest["metadata"]["labels"] | manifest["spec"]["podMetadata"]["labels"]
@@ -267,6 +274,8 @@ def test_the_check_workflow_has_the_form_of_a_job_but_is_none() -> None:
         assert template["container"]["command"][-2:] == ["step", contract.STEP_CHECK]
         assert template["container"]["securityContext"]["runAsNonRoot"] is True
         assert "retryStrategy" not in template
+        names = [variable["name"] for variable in template["container"]["env"]]
+        assert len(names) == len(set(names))
     assert "onExit" not in manifest["spec"]
     assert manifest["spec"]["ttlStrategy"]["secondsAfterCompletion"] <= 600
     assert manifest["spec"]["activeDeadlineSeconds"] > CHECKED_S

@@ -20,6 +20,7 @@ from batchflow.errors import InvalidInput
 from batchflow.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 TEMPLATES = ROOT / "templates" / "install"
 SHELL = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "hush"}
 FLAGS = {"--store": "s3://bucket/jobs"}
@@ -70,6 +71,13 @@ def test_a_flag_wins_over_the_shell_and_the_shell_fills_in() -> None:
     assert config["AWS_REGION"] == "eu-west-1"
     assert config["BATCHFLOW_STEP_CPU"] == "50m"
     assert "BATCHFLOW_LOCAL_DIR" not in config
+
+
+def test_every_setting_but_those_of_one_machine_can_be_installed() -> None:
+    names = set(re.findall(r"\bBATCHFLOW_[A-Z_]*[A-Z]\b", (ROOT / "batchflow" / "settings.py").read_text(encoding="utf-8")))
+    numbers = {name: "7" for name in names if name.endswith("_S")}
+    installed = planned(environ={**SHELL, **dict.fromkeys(names, "info"), **numbers}).config
+    assert names - set(installed) == {"BATCHFLOW_LOCAL_DIR", "BATCHFLOW_CACHE_DIR", "BATCHFLOW_KUBE_CONTEXT"}
 
 
 def test_the_older_region_variable_will_do() -> None:
@@ -179,3 +187,29 @@ def test_the_command_prints_the_same_as_yaml_and_as_json(monkeypatch: pytest.Mon
     listed = json.loads(as_json.output)
     assert listed["kind"] == "List"
     assert listed["items"] == list(yaml.safe_load_all(as_yaml.output)) == documents(planned())
+
+
+def test_the_page_for_administrators_lists_every_rule() -> None:
+    rows = [row for row in PAGE.splitlines() if row.startswith("|")]
+    for rule in (rule for role in ROLES for rule in role.rules):
+        name = f"ConfigMap `{rule.names[0]}`" if rule.names else f"`{rule.resource}`"
+        assert any(f"{', '.join(rule.verbs)} {name}" in row for row in rows), rule
+
+
+def test_the_policies_on_the_page_allow_every_call_and_pods_no_more_than_they_make() -> None:
+    pods, people, trust = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.S))
+    sources = [(ROOT / "batchflow" / name).read_text(encoding="utf-8") for name in ("queues/sqs.py", "store/s3.py")]
+    calls = {call for source in sources for call in re.findall(r'_translated\("(\w+)"', source)}
+    named = {"ListObjectsV2": "ListBucket", "DeleteObjects": "DeleteObject"}
+    needed = {named.get(call, call.removesuffix("Batch")) for call in calls}
+    assert len(needed) > 10
+    assert needed | {"TagQueue", "AbortMultipartUpload"} == {action.partition(":")[2] for action in actions(pods) | actions(people)}
+    assert not {"s3:DeleteObject", "sqs:ListQueues"} & actions(pods)
+    assert trust["Statement"][0]["Condition"]["StringEquals"]["OIDC:sub"] == [
+        f"system:serviceaccount:batchflow:{account}" for account in (STEP_ACCOUNT, CLEANUP.account)
+    ]
+
+
+def actions(policy: Json) -> set[str]:
+    listed = [statement["Action"] for statement in policy["Statement"]]
+    return {action for one in listed for action in ([one] if isinstance(one, str) else one)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,8 @@ QUOTA = status(
 )
 LOGGED_OUT = status(401, "Unauthorized", "Unauthorized")
 INVALID = status(422, "Invalid", 'Workflow.argoproj.io "w" is invalid: spec.entrypoint: Invalid value', name="w", kind="Workflow")
+NOBODY = status(403, "Forbidden", 'workflows.argoproj.io is forbidden: User "system:anonymous" cannot create resource "workflows"')
+PROXY = (502, "<html>Bad gateway – nobody answers</html>".encode())
 BUSY = status(429, "TooManyRequests", "the server has received too many requests and has asked us to try again later")
 
 
@@ -121,6 +125,8 @@ def test_a_taken_name_is_an_answer(api_server: Any) -> None:
         (QUOTA, Unreachable, ["a quota is used up", "count/workflows.argoproj.io=2"]),
         (LOGGED_OUT, Unreachable, ["refuses your credentials", "log in again"]),
         (INVALID, InvalidInput, ["the cluster refuses it", "spec.entrypoint"]),
+        (NOBODY, Unreachable, ["refuses your credentials", "log in again"]),
+        (PROXY, Unreachable, ["the cluster answers 502: <html>Bad gateway – nobody answers"]),
         (BUSY, Unreachable, ["429", "too many requests"]),
     ],
     ids=lambda value: "",
@@ -141,6 +147,24 @@ def test_no_resource_definitions_are_not_a_missing_workflow(api_server: Any) -> 
     answers.append(NO_CRD)
     with pytest.raises(NotFound, match="no Argo Workflows"):
         found.workflow("w")
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_only_of_a_followed_log_the_rest_may_come_later(tmp_path: Path, follow: bool) -> None:
+    """A server that gives a line, and is gone before the end."""
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\na line\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        lines = kube(tmp_path, f"http://127.0.0.1:{server.getsockname()[1]}").log("p", "main", follow=follow)
+        assert next(lines) == b"a line\n"
+        with nullcontext() if follow else pytest.raises(Unreachable, match="main of pod p: the log broke off"):
+            assert next(lines, None) is None
 
 
 def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:

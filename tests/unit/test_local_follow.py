@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batchflow.engines.local.folder import RunFolder
 from batchflow.engines.lines import MAX_LINE_BYTES
+from batchflow.engines.local.folder import RunFolder
 from batchflow.engines.local.follow import log_lines
 from batchflow.engines.protocol import LogLine
 

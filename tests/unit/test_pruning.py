@@ -161,7 +161,7 @@ def submitting(services: Services, plan: Plan) -> Steps:
         key = f"uploads/{UPLOADS[0]}/{file}"
         yield lambda key=key: key in there or services.store.put(key, b"content")  # type: ignore[misc]
     yield lambda: plan.save_api(services.apis)
-    yield lambda: JobRecords(services.store, job).create_submission(plan.record(job.job_id))
+    yield lambda: JobRecords(services.store, job).create_submission(plan.record(job.job_id, services.engine.place))
     yield lambda: plan.save_api(services.apis)
 
 

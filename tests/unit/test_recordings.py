@@ -18,7 +18,7 @@ from tests.recordings.replay import HERE, replay
 from tests.recordings.scenario import Moment
 from tests.recordings.scenarios import SCENARIOS
 
-MOMENTS = [moment for scenario in SCENARIOS for moment in scenario.moments]
+MOMENTS = [moment for scenario in SCENARIOS for moment in scenario.moments if moment.name]
 ENDINGS = [moment.name for moment in MOMENTS if f"{moment.name}-cleanup" in {other.name for other in MOMENTS}]
 LATER = timedelta(minutes=11)
 

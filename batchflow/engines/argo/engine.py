@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import Any, Final
 
+from batchflow.contract import ARGO_CONTAINERS
 from batchflow.engines.argo.kube import Kube
 from batchflow.engines.argo.logs import log_lines, log_tail
 from batchflow.engines.protocol import LogLine, Observation
@@ -28,6 +29,10 @@ class ArgoEngine:
     def _kube(self) -> Kube:
         return Kube(self._settings.namespace, context=self._settings.kube_context)
 
+    @property
+    def place(self) -> str:
+        return f"namespace {self._settings.namespace}"
+
     def check(self, workflow: dict[str, Any]) -> None:
         self._kube.create_workflow(workflow, dry_run=True)
 
@@ -47,8 +52,16 @@ class ArgoEngine:
     def delete(self, name: str) -> None:
         self._kube.delete_workflow(name)
 
-    def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
-        if self._kube.workflow(name) is None:
+    def logs(
+        self,
+        name: str,
+        *,
+        worker: str | None = None,
+        container: str | None = None,
+        follow: bool = False,
+        without: Collection[str] = ARGO_CONTAINERS,
+    ) -> Iterator[LogLine]:
+        if self._kube.workflow(name) is None and not self._pods(name):
             raise NotFound(f"there is no workflow {name}", where=f"namespace {self._settings.namespace}")
 
         def finished() -> bool:
@@ -60,6 +73,7 @@ class ArgoEngine:
             lambda: self._pods(name),
             worker=worker,
             container=container,
+            without=without,
             follow=follow,
             finished=finished,
         )

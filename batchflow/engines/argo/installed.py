@@ -40,5 +40,6 @@ def installed_settings(kube: Kube, settings: Settings, environ: Mapping[str, str
             where=where,
             hint="install again with this version and its image, or use the client of that version",
         )
-    merged = Settings.from_env({**data, **environ, "BATCHFLOW_ENGINE": "argo"})
+    said = {name: value for name, value in environ.items() if value}
+    merged = Settings.from_env({**data, **said, "BATCHFLOW_ENGINE": "argo"})
     return dataclasses.replace(merged, store=theirs.store, namespace=settings.namespace, kube_context=settings.kube_context)

@@ -34,6 +34,7 @@ _DENIED: Final = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]*)"'
     r'(?: in API group "(?P<group>[^"]*)")?'
 )
+_ANONYMOUS: Final = 'User "system:anonymous"'
 _MAX_TEXT: Final = 500
 
 Json = dict[str, Any]
@@ -78,6 +79,8 @@ class Kube:
             except ApiException as error:
                 if error.status == 409 and _reason(error) == "AlreadyExists":
                     return False
+                if dry_run and error.status == 400 and "does not support dry run" in _message(error):
+                    return True  # an admission webhook with side effects: then nobody can know beforehand
                 raise
         return True
 
@@ -122,7 +125,8 @@ class Kube:
     def log(self, pod: str, container: str, *, previous: bool = False, follow: bool = False, since_s: int | None = None) -> Iterator[bytes]:
         """A container's output as it comes, each line after its RFC 3339 time and a space; nothing if kubelet has none.
 
-        `previous`: of the container's last start but this one. The stream may break off at any moment; that ends it without an error.
+        `previous`: of the container's last start but this one. A stream that is followed may break off at any moment, which ends it without
+        an error; of any other that raises Unreachable.
         """
         with self.translated():
             try:
@@ -143,8 +147,9 @@ class Kube:
                 raise
         try:
             yield from response.stream(1 << 16)
-        except urllib3.exceptions.HTTPError:
-            return
+        except urllib3.exceptions.HTTPError as error:
+            if not follow:
+                raise Unreachable(f"the log broke off: {error}", where=f"{container} of pod {pod}", hint="try again") from error
         finally:
             response.release_conn()
 
@@ -155,7 +160,7 @@ class Kube:
             yield
         except ApiException as error:
             raise _ours(error, self.host, self.namespace) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, orjson.JSONDecodeError) as error:
             cause = getattr(error, "reason", None) or error
             raise Unreachable(f"the cluster does not answer: {cause}", where=self.host, hint="see that kubectl reaches it") from error
 
@@ -168,7 +173,7 @@ def _configuration(context: str, environ: Mapping[str, str]) -> Configuration:
     configuration = Configuration()
     configuration.retries = 3
     try:
-        if environ.get("KUBERNETES_SERVICE_HOST") and _TOKEN.exists() and not environ.get("KUBECONFIG"):
+        if environ.get("KUBERNETES_SERVICE_HOST") and _TOKEN.exists() and not environ.get("KUBECONFIG") and not context:
             config.load_incluster_config(client_configuration=configuration)
         else:
             files = environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
@@ -185,7 +190,7 @@ def _configuration(context: str, environ: Mapping[str, str]) -> Configuration:
 def _ours(error: ApiException, host: str, namespace: str) -> BatchflowError:
     text = _message(error)
     where = f"namespace {namespace} on {host}"
-    if error.status == 401:
+    if error.status == 401 or _ANONYMOUS in text:  # anonymous: a credential plugin of the kubeconfig failed, and said so on stderr
         return Unreachable("the cluster refuses your credentials", where=host, hint="log in again, as for kubectl")
     if error.status == 403:
         return _forbidden(text, where)
@@ -231,7 +236,8 @@ def _reason(error: ApiException) -> str:
 
 
 def _message(error: ApiException) -> str:
-    return str(_status(error).get("message") or error.body or error.reason).strip()[:_MAX_TEXT]
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
+    return str(_status(error).get("message") or body or error.reason).strip()[:_MAX_TEXT]
 
 
 def _is_missing(error: ApiException, kind: str) -> bool:

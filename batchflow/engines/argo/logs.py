@@ -10,7 +10,7 @@ import logging
 import queue
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Thread
@@ -21,6 +21,7 @@ from batchflow.engines.argo.kube import Kube
 from batchflow.engines.lines import Lines, tail
 from batchflow.engines.protocol import LogLine, worker_of
 from batchflow.errors import BatchflowError
+from batchflow.retry import Retry
 
 __all__ = ["log_lines", "log_tail"]
 
@@ -29,7 +30,12 @@ _log = logging.getLogger(__name__)
 # Streams open at once; further containers are begun when others have ended, from their first line.
 MAX_STREAMS: Final = 100
 _LOOK_EVERY_S: Final = 1.0
+# Pause at least so many times as long as a look took: a thousand workers' pods are megabytes to list.
+_LOOKING_SHARE: Final = 4
 _AGAIN_S: Final = 1.0
+# How long the cluster may be out of reach; and how far this machine's clock may be from the nodes'.
+_OUT_OF_REACH_S: Final = 600.0
+_CLOCKS_DIFFER_S: Final = 60
 _BUFFERED_LINES: Final = 1_000
 
 _STAMP: Final = re.compile(r"(?P<seconds>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<fraction>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)")
@@ -49,10 +55,17 @@ class _Start:
 
 
 def log_lines(
-    kube: Kube, pods: Pods, *, worker: str | None, container: str | None, follow: bool, finished: Callable[[], bool]
+    kube: Kube,
+    pods: Pods,
+    *,
+    worker: str | None,
+    container: str | None,
+    without: Collection[str] = contract.ARGO_CONTAINERS,
+    follow: bool,
+    finished: Callable[[], bool],
 ) -> Iterator[LogLine]:
     """See `Engine.logs`. `finished` says whether no container writes any more."""
-    wanted = _Wanted(worker, container)
+    wanted = _Wanted(worker, container, without)
     if follow:
         yield from _Follower(kube, pods, wanted, finished).lines()
         return
@@ -75,9 +88,10 @@ def log_tail(kube: Kube, pod: str, container: str, limit_bytes: int) -> bytes:
 class _Wanted:
     """Which containers are asked for, and which of their starts were found already."""
 
-    def __init__(self, worker: str | None, container: str | None) -> None:
+    def __init__(self, worker: str | None, container: str | None, without: Collection[str]) -> None:
         self._worker = worker
         self._container = container
+        self._without = without
         self._known: dict[tuple[str, str], int] = {}
 
     def new(self, pods: list[dict[str, Any]]) -> Iterator[_Start]:
@@ -95,7 +109,7 @@ class _Wanted:
                 self._known[name, status["name"]] = max(known, latest)
 
     def _is_wanted(self, container: str) -> bool:
-        return container == self._container if self._container else container not in contract.ARGO_CONTAINERS
+        return container == self._container if self._container else container not in self._without
 
 
 class _Follower:
@@ -106,32 +120,40 @@ class _Follower:
         self._finished = finished
         self._lines: queue.Queue[LogLine] = queue.Queue(_BUFFERED_LINES)
         self._closed = Event()
-        self._running: frozenset[tuple[str, str, int]] = frozenset()  # containers and their starts, as of the last look
+        self._last_ns: dict[_Start, int] = {}  # the time of the last line of each
 
     def lines(self) -> Iterator[LogLine]:
         waiting: list[_Start] = []
-        readers: list[Thread] = []
+        readers: dict[_Start, Thread] = {}
+        again = Retry(_OUT_OF_REACH_S, self._closed)
         try:
             while True:
-                is_last = self._finished()  # asked before looking, so that nothing started before the end is missed
-                pods = self._pods()
-                self._running = frozenset(_running(pods))
-                waiting += self._wanted.new(pods)
-                readers = [reader for reader in readers if reader.is_alive()]
+                is_last, pods, took_s = again(self._look)
+                running = frozenset(_running(pods))
+                done = [start for start, reader in readers.items() if not reader.is_alive()]
+                broken = [start for start in done if not start.previous and (start.pod, start.container, start.number) in running]
+                waiting += [*broken, *self._wanted.new(pods)]
+                readers = {start: reader for start, reader in readers.items() if start not in done}
                 free = MAX_STREAMS - len(readers)
-                readers += [self._reader(start) for start in waiting[:free]]
+                readers |= {start: self._reader(start) for start in waiting[:free]}
                 waiting = waiting[free:]
-                yield from self._for_a_while()
-                if is_last and not waiting and not any(reader.is_alive() for reader in readers):
+                yield from self._for_a_while(max(_LOOK_EVERY_S, _LOOKING_SHARE * took_s))
+                if is_last and not waiting and not any(reader.is_alive() for reader in readers.values()):
                     while not self._lines.empty():
                         yield self._lines.get()
                     return
         finally:
             self._closed.set()
 
-    def _for_a_while(self) -> Iterator[LogLine]:
+    def _look(self) -> tuple[bool, list[dict[str, Any]], float]:
+        """Whether this is the last look, the pods, and how many seconds it took."""
+        began = time.monotonic()
+        is_last = self._finished()  # asked before looking, so that nothing started before the end is missed
+        return is_last, self._pods(), time.monotonic() - began
+
+    def _for_a_while(self, pause_s: float) -> Iterator[LogLine]:
         """The lines that come until it is time to look again."""
-        until = time.monotonic() + _LOOK_EVERY_S
+        until = time.monotonic() + pause_s
         while (left := until - time.monotonic()) > 0:
             try:
                 yield self._lines.get(timeout=left)
@@ -144,22 +166,18 @@ class _Follower:
         return reader
 
     def _read(self, start: _Start) -> None:
-        """Pass on one start's lines, to its end."""
-        last_ns = 0
-        while not self._closed.is_set():
-            since_s = (time.time_ns() - last_ns) // 1_000_000_000 + 2 if last_ns else None
-            try:
-                data = self._kube.log(start.pod, start.container, previous=start.previous, follow=not start.previous, since_s=since_s)
-                for time_ns, text in _lines(data):
-                    if time_ns is None or time_ns > last_ns:
-                        self._put(LogLine(start.pod, start.worker, start.container, text))
-                        last_ns = time_ns or last_ns
-            except BatchflowError as error:
-                # Out of reach for the moment; if it stays so, `finished` raises.
-                _log.debug("a log stream broke off", extra={"pod": start.pod, "error": str(error)})
-            if start.previous or (start.pod, start.container, start.number) not in self._running:
-                return
-            self._closed.wait(_AGAIN_S)
+        """Pass on one start's lines, until its stream ends; if the start itself has not ended, a later look opens another."""
+        last_ns = self._last_ns.get(start, 0)
+        since_s = max(0, time.time_ns() - last_ns) // 1_000_000_000 + _CLOCKS_DIFFER_S if last_ns else None
+        try:
+            data = self._kube.log(start.pod, start.container, previous=start.previous, follow=not start.previous, since_s=since_s)
+            for time_ns, text in _lines(data):
+                if time_ns is None or time_ns > last_ns:
+                    self._put(LogLine(start.pod, start.worker, start.container, text))
+                    self._last_ns[start] = last_ns = time_ns or last_ns
+        except BatchflowError as error:
+            # Out of reach for the moment; if it stays so, the next looks raise.
+            _log.debug("a log stream broke off", extra={"pod": start.pod, "error": str(error)})
 
     def _put(self, line: LogLine) -> None:
         while not self._closed.is_set():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,11 @@ class LocalEngine:
         self._settings = settings
         self._environ = environ
         self._root = Path(settings.local_dir)
+
+    @property
+    def place(self) -> str:
+        """A store that is a directory is on this machine, too."""
+        return f"machine {socket.gethostname()}" if self._settings.store.startswith("s3://") else ""
 
     def check(self, workflow: dict[str, Any]) -> None:
         parse(workflow)
@@ -83,7 +89,9 @@ class LocalEngine:
                     raise InvalidInput(f"workflow {name} still runs", where=str(folder.path), hint="stop its job first")
                 time.sleep(_POLL_S)
 
-    def logs(self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False) -> Iterator[LogLine]:
+    def logs(
+        self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False, without: Collection[str] = ()
+    ) -> Iterator[LogLine]:
         folder = self._folder(name)
         if folder.workflow() is None:
             raise NotFound(f"no workflow {name} ran on this machine", where=str(self._root))
@@ -92,7 +100,7 @@ class LocalEngine:
             workflow = self.observe(name).workflow
             return workflow is None or workflow_status.ended(workflow)
 
-        return log_lines(folder, worker=worker, container=container, follow=follow, finished=finished)
+        return log_lines(folder, worker=worker, container=container, without=without, follow=follow, finished=finished)
 
     def log_tail(self, name: str, pod: str, container: str, limit_bytes: int) -> bytes:
         return log_tail(self._folder(name).log(pod, container), limit_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -57,7 +57,13 @@ def log_tail(path: Path, limit_bytes: int) -> bytes:
 
 
 def log_lines(
-    folder: RunFolder, *, worker: str | None, container: str | None, follow: bool, finished: Callable[[], bool]
+    folder: RunFolder,
+    *,
+    worker: str | None,
+    container: str | None,
+    without: Collection[str] = (),
+    follow: bool,
+    finished: Callable[[], bool],
 ) -> Iterator[LogLine]:
     """See `Engine.logs`. `finished` says whether no container writes any more."""
     files: dict[Path, _LogFile] = {}
@@ -68,7 +74,7 @@ def log_lines(
             if worker not in (None, name, short_name):
                 continue
             for path in sorted(folder.logs(name).glob("*.log")):
-                if container in (None, path.stem):
+                if path.stem == container if container else path.stem not in without:
                     file = files.setdefault(path, _LogFile(path, name, short_name))
                     yield from file.new_lines()
         if is_last:
