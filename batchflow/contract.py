@@ -21,9 +21,20 @@ CONTAINER_MAIN: Final = "main"
 CONTAINER_HANDLER: Final = "handler"
 ARGO_CONTAINERS: Final = ("init", "wait")  # Argo's own, in every pod
 
+# What `batchflow install` puts into a namespace, and every workflow names.
+CONFIG_MAP: Final = "batchflow"
+AWS_SECRET: Final = "batchflow-aws"  # optional
+STEP_ACCOUNT: Final = "batchflow-step"  # has no Role: it never talks to Kubernetes
+CLEANUP_ACCOUNT: Final = "batchflow-cleanup"  # reads workflow and pods
+EXECUTOR_ACCOUNT: Final = "batchflow-executor"  # of Argo's own containers
+TOKEN_SECRET: Final = f"{EXECUTOR_ACCOUNT}.service-account-token"  # the name by which Argo looks for it
+
 LABEL_API: Final = "batchflow/api"
 LABEL_JOB: Final = "batchflow/job"
 LABEL_RUN: Final = "batchflow/run"
+
+# Argo's controllers that have an instance id take workflows with that label only.
+INSTANCE_LABEL: Final = "workflows.argoproj.io/controller-instanceid"
 
 # Annotations that Argo gives every pod.
 NODE_ID: Final = "workflows.argoproj.io/node-id"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from batchflow import contract
-from batchflow.client.check import ENV_PLACE, OUTPUT_REPORT, Report, trial_job
-from batchflow.client.trials import failures, try_queues, try_store
+from batchflow.cluster.check import ENV_PLACE, OUTPUT_REPORT, Report, trial_job
+from batchflow.cluster.trials import failures, try_queues, try_store
 from batchflow.enqueuer import queue_name
 from batchflow.errors import BatchflowError
 from batchflow.queues.open import open_queues

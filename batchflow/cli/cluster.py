@@ -34,7 +34,7 @@ def install(context: Context, role_arn: str, create_namespace: bool, **values: s
     import yaml
 
     from batchflow.cli.init import templates_directory
-    from batchflow.client.install import manifests, plan_installation
+    from batchflow.cluster.install import manifests, plan_installation
 
     flags = {f"--{name.replace('_', '-')}": value for name, value in values.items() if value is not None}
     plan = plan_installation(context.settings.namespace, flags, os.environ, role_arn=role_arn, create_namespace=create_namespace)
@@ -54,8 +54,8 @@ def doctor(context: Context, store: str | None, delete_orphans: bool) -> None:
 
     Prints a line for each finding, and how to mend it. Takes up to three minutes; what it makes to try things it removes.
     """
-    from batchflow.client.doctor import FAIL
-    from batchflow.client.examine import Examination
+    from batchflow.cluster.doctor import FAIL
+    from batchflow.cluster.examine import Examination
 
     settings = context.settings
     if settings.engine == "local":

@@ -17,10 +17,6 @@ from batchflow.spec.quantity import quantity_value
 
 __all__ = ["Pods"]
 
-CONFIG_MAP: Final = "batchflow"
-AWS_SECRET: Final = "batchflow-aws"
-STEP_ACCOUNT: Final = "batchflow-step"
-CLEANUP_ACCOUNT: Final = "batchflow-cleanup"  # reads workflow and pods, with a Role of its own
 DEFAULT_IMAGE: Final = f"batchflow/step:{contract.VERSION}"
 
 # IAM roles for service accounts, and EKS Pod Identity: their webhook gives the service account's AWS credentials to every container of a
@@ -49,7 +45,7 @@ class Pods:
             container=self._main(contract.STEP_ENQUEUE, {contract.ENV_OUTPUTS: contract.OUTPUT_DIR}),
             outputs=models.Outputs(parameters=[workers]),
             volumes=[_scratch_volume()],
-            service_account_name=STEP_ACCOUNT,
+            service_account_name=contract.STEP_ACCOUNT,
             retry_strategy=retry,
         )
 
@@ -66,7 +62,7 @@ class Pods:
             name=contract.STEP_CLEANUP,
             container=self._main(contract.STEP_CLEANUP),
             volumes=[_scratch_volume()],
-            service_account_name=CLEANUP_ACCOUNT,
+            service_account_name=contract.CLEANUP_ACCOUNT,
             automount_service_account_token=True,
             retry_strategy=retry,
         )
@@ -78,7 +74,7 @@ class Pods:
             name=step,
             container=self._main(step, paths, MNT_MOUNT),
             volumes=[*pod_volumes(api), _scratch_volume()],
-            service_account_name=STEP_ACCOUNT,
+            service_account_name=contract.STEP_ACCOUNT,
             pod_spec_patch=f'{{"terminationGracePeriodSeconds": {self._settings.grace_s}}}',
             retry_strategy=retry,
         )
@@ -131,8 +127,8 @@ class Pods:
                 models.EnvVar(name=contract.ENV_POD, value_from=pod_name),
             ],
             env_from=[
-                models.EnvFromSource(config_map_ref=models.ConfigMapEnvSource(name=CONFIG_MAP)),
-                models.EnvFromSource(secret_ref=models.SecretEnvSource(name=AWS_SECRET, optional=True)),
+                models.EnvFromSource(config_map_ref=models.ConfigMapEnvSource(name=contract.CONFIG_MAP)),
+                models.EnvFromSource(secret_ref=models.SecretEnvSource(name=contract.AWS_SECRET, optional=True)),
             ],
             resources=models.ResourceRequirements(
                 requests={

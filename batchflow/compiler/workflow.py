@@ -19,11 +19,9 @@ __all__ = ["compile_job"]
 # SQS keeps a message at most 14 days; a job ends a day before its batches would vanish. Quota "message retention":
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 LONGEST_JOB_S: Final = 13 * 24 * 3600
-INSTANCE_LABEL: Final = "workflows.argoproj.io/controller-instanceid"
 
 WORKER_TRIES: Final = 15
 STEP_TRIES: Final = 5
-EXECUTOR_ACCOUNT: Final = "batchflow-executor"
 
 
 def compile_job(submission: Submission, api: Api, job: JobRef, settings: Settings) -> Workflow:
@@ -37,14 +35,14 @@ def compile_job(submission: Submission, api: Api, job: JobRef, settings: Setting
     return Workflow(
         name=job.workflow,
         namespace=settings.namespace,
-        labels=_labels(job) | ({INSTANCE_LABEL: settings.instance_id} if settings.instance_id else {}),
+        labels=_labels(job) | ({contract.INSTANCE_LABEL: settings.instance_id} if settings.instance_id else {}),
         annotations=_annotations(submission, job, settings.namespace),
         entrypoint=contract.ENTRYPOINT,
         image_pull_secrets=[models.LocalObjectReference(name=name) for name in dict.fromkeys(pull_secrets)] or None,
         on_exit=contract.STEP_CLEANUP,
         active_deadline_seconds=submission.timeout_s or LONGEST_JOB_S,
         automount_service_account_token=False,
-        executor=models.ExecutorConfig(service_account_name=EXECUTOR_ACCOUNT),
+        executor=models.ExecutorConfig(service_account_name=contract.EXECUTOR_ACCOUNT),
         security_context=models.PodSecurityContext(seccomp_profile=models.SeccompProfile(type="RuntimeDefault")),
         pod_gc=models.PodGC(strategy="OnWorkflowCompletion", delete_delay_duration=f"{settings.keep_pods_s}s"),
         ttl_strategy=models.TTLStrategy(seconds_after_completion=settings.keep_workflow_s),

@@ -23,7 +23,6 @@ SILENT_S: Final = 120
 # After its deadline a workflow ends within the workers' grace period and cleanup's time.
 OVERDUE_S: Final = 120
 _HANDLING: Final = ("ready", "leaving", "done")
-INSTANCE_LABEL: Final = "workflows.argoproj.io/controller-instanceid"
 
 Json = Mapping[str, Any]
 
@@ -145,7 +144,7 @@ def _untouched(workflow: Json, now: datetime) -> str:
     age_s = (now - datetime.fromisoformat(created)).total_seconds() if created else 0.0
     if age_s < UNTOUCHED_S:
         return "waits for Argo's controller"
-    instance = metadata.get("labels", {}).get(INSTANCE_LABEL)
+    instance = metadata.get("labels", {}).get(contract.INSTANCE_LABEL)
     which = f'the instance id "{instance}"' if instance else "no instance id"
     where = f"namespace {metadata['namespace']}" if metadata.get("namespace") else "this namespace"
     return f"no Argo controller has taken the workflow up for {age_s:.0f} s: does one run that watches {where} and {which}?"

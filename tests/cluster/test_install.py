@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from batchflow.client.permissions import CLEANUP, EXECUTOR, ROLES, STEP_ACCOUNT, USER
+from batchflow import contract
+from batchflow.cluster.permissions import CLEANUP, EXECUTOR, ROLES, USER
 from tests.acceptance.command import Terminal, until
 from tests.cluster.conftest import install
 from tests.cluster.kit import Cluster, run
@@ -102,7 +103,7 @@ def test_each_account_may_do_what_its_role_says_and_nothing_else(own: Cluster) -
     for account, role in roles.items():
         expected = {(rule.group, rule.resource, verb, name) for rule in role.rules for verb in rule.verbs for name in rule.names or ("",)}
         assert granted(own, account) == expected
-    assert granted(own, STEP_ACCOUNT) == set()
+    assert granted(own, contract.STEP_ACCOUNT) == set()
 
 
 def test_doctor_finds_nothing_wrong_as_a_person_and_leaves_nothing(own: Cluster, shell: Terminal, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_doctor_finds_nothing_wrong_as_a_person_and_leaves_nothing(own: Cluster,
     assert {one["level"] for one in found} == {"ok"}, found
     from_pods = [one["what"] for one in found if "from a pod" in one["what"]]
     assert len(from_pods) == 3
-    for account in (STEP_ACCOUNT, CLEANUP.account):
+    for account in (contract.STEP_ACCOUNT, CLEANUP.account):
         assert sum(account in what for what in from_pods) >= 2
     assert left_behind(own) == []
 
@@ -128,7 +129,7 @@ def test_doctor_without_permissions_still_says_what_it_can(own: Cluster, shell: 
     [
         ("rolebinding", CLEANUP.name, "roles", "get pods/log"),
         ("rolebinding", EXECUTOR.name, "roles", "workflowtaskresults"),
-        ("serviceaccount", STEP_ACCOUNT, "accounts", STEP_ACCOUNT),
+        ("serviceaccount", contract.STEP_ACCOUNT, "accounts", contract.STEP_ACCOUNT),
         ("configmap", "batchflow", "settings", "batchflow install"),
         ("secret", "batchflow-aws", "store", "batchflow-aws"),
     ],

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from batchflow import contract
-from batchflow.client.check import JOB_NAME
-from batchflow.client.orphans import Orphan, Workflows, find_orphans
+from batchflow.cluster.check import JOB_NAME
+from batchflow.cluster.orphans import Orphan, Workflows, find_orphans
 from batchflow.enqueuer import queue_name
 from batchflow.records import FinalStatus, JobRef, SubmissionRecord, new_job_id
 from batchflow.store.directory import DirectoryStore

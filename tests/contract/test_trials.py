@@ -18,8 +18,8 @@ from typing import Any
 import boto3
 import pytest
 
-from batchflow.client.check import HERE, JOB_NAME, PODS, trial_job
-from batchflow.client.trials import remove_trials, try_queues, try_store
+from batchflow.cluster.check import HERE, JOB_NAME, PODS, trial_job
+from batchflow.cluster.trials import remove_trials, try_queues, try_store
 from batchflow.enqueuer import queue_name
 from batchflow.errors import InvalidInput
 from batchflow.queues.open import open_queues

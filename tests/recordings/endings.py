@@ -14,18 +14,9 @@ from tests.recordings.scenario import (
     items,
     kill_a_worker,
     lines,
-    surroundings,
 )
 
 TWO_FAILED = {"failed": 2}
-
-SMALL_CONTAINERS = {
-    "apiVersion": "v1",
-    "kind": "LimitRange",
-    "metadata": {"name": "small"},
-    "spec": {"limits": [{"type": "Container", "default": {"memory": "40Mi"}}]},
-}
-
 
 GOOD_ENDINGS = (
     Scenario(
@@ -154,14 +145,6 @@ BAD_ENDINGS = (
         items(2),
         ending("worker-oom", "worker_oom", "container server was restarted", "out of memory", workers=TWO_FAILED, within_s=1800),
         api=container("exec python3 -c 'import time; time.sleep(3); x = bytearray(10**9)'", start_timeout_s=20, memory_limit="40Mi"),
-    ),
-    Scenario(
-        "enqueuer-oom",
-        items(4),
-        ending("enqueuer-oom", "worker_oom", "enqueue: main: OOMKilled (exit code 137)", "enqueuing had not ended", meanwhile="enqueuing"),
-        handler=handler(),
-        environ={"BATCHFLOW_STEP_MEMORY": "20Mi"},
-        **surroundings(SMALL_CONTAINERS),
     ),
     Scenario(
         "slow",

@@ -4,7 +4,7 @@ Each scenario of scenarios.py is a job, submitted as users submit it. At each of
 Pods, records in the store, the queue's depth) is written to a file of this folder; tests/unit/test_recordings.py has the status read it.
 
 batchflow has to be installed in the namespace, and its store and queue reachable from here: BATCHFLOW_NAMESPACE and AWS_* as for the
-command line, KUBECONFIG and kubectl as for kubectl. `hello` takes a minute, all scenarios together half an hour.
+command line, KUBECONFIG and kubectl as for kubectl. `hello` takes a minute, all of them an hour.
 """
 
 from __future__ import annotations

@@ -122,15 +122,10 @@ def kill_a_worker(run: Any) -> None:
     run.command("kubectl", "delete", "pod", _a_worker(run), "--force", "--grace-period=0")
 
 
-def surroundings(document: Json) -> dict[str, tuple[Command, ...]]:
-    """A Kubernetes object that is there while the job is."""
-    return {"before": ((("kubectl", "apply", "-f", "-"), document),), "after": ((("kubectl", "delete", "-f", "-"), document),)}
-
-
 def quota(pods: int) -> dict[str, tuple[Command, ...]]:
     """A quota of so many pods; no other scenario may run in the namespace at that time."""
     document = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": str(pods)}}}
-    return surroundings(document)
+    return {"before": ((("kubectl", "apply", "-f", "-"), document),), "after": ((("kubectl", "delete", "-f", "-"), document),)}
 
 
 def lost_node() -> dict[str, tuple[Command, ...]]:

@@ -136,7 +136,7 @@ WAITING = (
                 words=("enqueue: its pod can't be created", "exceeded quota"),
                 then=stop,
             ),
-            Moment("quota-cleanup", every(is_stopping, node_says("exceeded quota")), "pending", words=("exceeded quota",), then=terminate),
+            Moment("quota-stopping", every(is_stopping, node_says("exceeded quota")), "pending", words=("exceeded quota",), then=terminate),
         ),
         handler=handler(),
         **quota(0),

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from batchflow import contract
 from batchflow.cli.main import cli
-from batchflow.client import doctor
-from batchflow.client.check import OUTPUT_REPORT, PODS, Report, check_workflow
-from batchflow.client.check_result import CHECKED_S, TAKEN_UP_S, check_result
-from batchflow.client.doctor import FAIL, OK, WARN, Finding
-from batchflow.client.permissions import CLEANUP, EXECUTOR, TOKEN_SECRET, USER
+from batchflow.cluster import doctor
+from batchflow.cluster.check import OUTPUT_REPORT, PODS, Report, check_workflow
+from batchflow.cluster.check_result import CHECKED_S, TAKEN_UP_S, check_result
+from batchflow.cluster.doctor import FAIL, OK, WARN, Finding
+from batchflow.cluster.permissions import CLEANUP, EXECUTOR, USER
 from batchflow.errors import BatchflowError, InvalidInput, Unreachable
 from batchflow.records import JobRef
 from batchflow.settings import Settings
@@ -127,7 +127,7 @@ def test_accounts_that_nobody_may_see_are_no_finding(found: Mapping[str, bool | 
     assert [finding.level for finding in findings] == levels
     texts = " ".join(finding.what for finding in findings if finding.level == FAIL)
     assert ("b" in texts.split()) == (found["b"] is False)
-    assert (TOKEN_SECRET in texts) == (token is False)
+    assert (contract.TOKEN_SECRET in texts) == (token is False)
 
 
 def test_missing_permissions_are_named_with_verb_and_resource() -> None:

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from batchflow import contract
 from batchflow.cli.main import cli
-from batchflow.client.install import AWS_SECRET, Installation, manifests, plan_installation
-from batchflow.client.permissions import CLEANUP, CONFIG_MAP, EXECUTOR, ROLES, STEP_ACCOUNT, TOKEN_SECRET, USER
+from batchflow.cluster.install import Installation, manifests, plan_installation
+from batchflow.cluster.permissions import CLEANUP, EXECUTOR, ROLES, USER
 from batchflow.errors import InvalidInput
 from batchflow.settings import Settings
 
@@ -90,7 +90,7 @@ def test_a_shell_that_works_on_its_machine_installs_for_a_cluster_all_the_same()
 
 
 def test_pods_read_from_the_config_map_what_was_asked_for() -> None:
-    data = by_kind(planned(), "ConfigMap")[CONFIG_MAP]["data"]
+    data = by_kind(planned(), "ConfigMap")[contract.CONFIG_MAP]["data"]
     settings = Settings.from_env(data)
     assert (settings.store, settings.namespace, settings.engine) == ("s3://bucket/jobs", "here", "argo")
     assert data[contract.ENV_VERSION] == contract.VERSION
@@ -99,16 +99,18 @@ def test_pods_read_from_the_config_map_what_was_asked_for() -> None:
 def test_credentials_are_never_printed() -> None:
     printed = manifests(planned(), TEMPLATES)
     assert "hush" not in printed and "AKIA" not in printed
-    assert f"create secret generic {AWS_SECRET}" in printed
+    assert f"create secret generic {contract.AWS_SECRET}" in printed
 
 
 @pytest.mark.parametrize(
     "text", ["true", "1.10", "a: b", 'quote " # {{ x }}', "{% raw %}", "line\nline", "- x", "日本 \u2028\x7f", "x" * 300, "'"]
 )
 def test_a_value_stays_the_text_that_it_is(text: str) -> None:
+    import hera.workflows  # noqa: F401 - it changes how yaml.safe_dump writes texts
+
     installed = Installation("here", {"BATCHFLOW_IMAGE": text}, role_arn=text)
-    assert by_kind(installed, "ConfigMap")[CONFIG_MAP]["data"] == {"BATCHFLOW_IMAGE": text}
-    assert by_kind(installed, "ServiceAccount")[STEP_ACCOUNT]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == text
+    assert by_kind(installed, "ConfigMap")[contract.CONFIG_MAP]["data"] == {"BATCHFLOW_IMAGE": text}
+    assert by_kind(installed, "ServiceAccount")[contract.STEP_ACCOUNT]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == text
 
 
 def test_everything_is_in_the_namespace() -> None:
@@ -126,7 +128,7 @@ def test_the_namespace_itself_is_printed_first_if_asked_for() -> None:
 def test_our_pods_take_on_the_role_and_argo_does_not() -> None:
     accounts = by_kind(planned(role_arn=ROLE_ARN), "ServiceAccount")
     annotated = {name for name, one in accounts.items() if one["metadata"].get("annotations") == {"eks.amazonaws.com/role-arn": ROLE_ARN}}
-    assert annotated == {STEP_ACCOUNT, CLEANUP.account}
+    assert annotated == {contract.STEP_ACCOUNT, CLEANUP.account}
 
 
 def test_only_the_pod_that_asks_kubernetes_gets_a_token() -> None:
@@ -168,10 +170,10 @@ def test_what_a_workflow_names_is_installed(golden: Path) -> None:
     executor = workflow["spec"]["executor"]["serviceAccountName"]
     assert named | {executor} == set(by_kind(planned(), "ServiceAccount"))
     assert set(re.findall(r"configMapRef:\n\s+name: (\S+)", text)) == set(by_kind(planned(), "ConfigMap"))
-    assert AWS_SECRET in re.findall(r"secretRef:\n\s+name: (\S+)", text)
+    assert contract.AWS_SECRET in re.findall(r"secretRef:\n\s+name: (\S+)", text)
     [token] = by_kind(planned(), "Secret").values()
     assert token["metadata"] | {"labels": {}} == {
-        "name": TOKEN_SECRET,
+        "name": contract.TOKEN_SECRET,
         "namespace": "here",
         "labels": {},
         "annotations": {"kubernetes.io/service-account.name": executor},
@@ -206,7 +208,7 @@ def test_the_policies_on_the_page_allow_every_call_and_pods_no_more_than_they_ma
     assert needed | {"TagQueue", "AbortMultipartUpload"} == {action.partition(":")[2] for action in actions(pods) | actions(people)}
     assert not {"s3:DeleteObject", "sqs:ListQueues"} & actions(pods)
     assert trust["Statement"][0]["Condition"]["StringEquals"]["OIDC:sub"] == [
-        f"system:serviceaccount:batchflow:{account}" for account in (STEP_ACCOUNT, CLEANUP.account)
+        f"system:serviceaccount:batchflow:{account}" for account in (contract.STEP_ACCOUNT, CLEANUP.account)
     ]
 
 

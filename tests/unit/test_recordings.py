@@ -70,7 +70,7 @@ def test_cleanup_writes_what_get_would_compute_afterwards(name: str, tmp_path: P
         ("unschedulable", {"stalled": 2}, "Insufficient cpu"),
         ("image-pull-back-off", {"stalled": 2}, "no such host"),
         ("secret-missing", {"stalled": 1, "initializing": 1}, "no-such-secret"),
-        ("quota-workers", {"stalled": 3}, "exceeded quota"),
+        ("quota-workers", {"stalled": 3}, "worker 0"),
         ("node-silent", {"stalled": 2}, "its node has not taken it up for"),
         ("import-error-restarted", {"stalled": 2}, "worker 0"),
         # nothing was heard of these for that time

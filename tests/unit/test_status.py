@@ -79,6 +79,8 @@ def test_a_container_in_back_off_is_told_also_where_kubernetes_calls_it_so(runni
     ("message", "status"),
     [
         ("The node was low on resource: memory. Threshold quantity: 100Mi, available: 90Mi.", "worker_oom"),
+        # a main that thrashes for minutes before it is killed is no scenario; this was seen once
+        ("main: OOMKilled (exit code 137)", "worker_oom"),
         # other deadlines than the workflow's
         ('Failed to pull image "a": rpc error: code = DeadlineExceeded desc = context deadline exceeded', "worker_error"),
         ("Pod was active on the node longer than the specified deadline", "timed_out"),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Final
 
 from batchflow import contract
 from batchflow.engines.argo.kube import Kube
 from batchflow.errors import InvalidInput, NotFound
 from batchflow.settings import Settings
 
-__all__ = ["CONFIG_MAP", "installed_settings"]
-
-CONFIG_MAP: Final = "batchflow"
+__all__ = ["installed_settings"]
 
 
 def installed_settings(kube: Kube, settings: Settings, environ: Mapping[str, str]) -> Settings:
@@ -22,8 +19,8 @@ def installed_settings(kube: Kube, settings: Settings, environ: Mapping[str, str
     Raises NotFound if batchflow is not installed there, InvalidInput if its steps would look into another store than this client
     writes to, or have another version than this client compiles for.
     """
-    data = kube.config_map(CONFIG_MAP)
-    where = f"ConfigMap {CONFIG_MAP} in namespace {kube.namespace}"
+    data = kube.config_map(contract.CONFIG_MAP)
+    where = f"ConfigMap {contract.CONFIG_MAP} in namespace {kube.namespace}"
     if data is None:
         hint = f"install it: batchflow install -n {kube.namespace} --store s3://bucket/prefix | kubectl apply -f -"
         raise NotFound("batchflow is not installed there", where=f"namespace {kube.namespace} on {kube.host}", hint=hint)

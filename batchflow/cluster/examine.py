@@ -10,13 +10,13 @@ from itertools import chain
 from typing import Final
 
 from batchflow import contract
-from batchflow.client import doctor
-from batchflow.client.check import HERE, JOB_NAME, trial_job
-from batchflow.client.check_run import run_check
-from batchflow.client.doctor import FAIL, OK, WARN, Finding
-from batchflow.client.orphans import QUEUE_PREFIX, Workflows, find_orphans
-from batchflow.client.permissions import CLEANUP, EXECUTOR, STEP_ACCOUNT, TOKEN_SECRET, USER, Role
-from batchflow.client.trials import failures, try_store
+from batchflow.cluster import doctor
+from batchflow.cluster.check import HERE, JOB_NAME, trial_job
+from batchflow.cluster.check_run import run_check
+from batchflow.cluster.doctor import FAIL, OK, WARN, Finding
+from batchflow.cluster.orphans import QUEUE_PREFIX, Workflows, find_orphans
+from batchflow.cluster.permissions import CLEANUP, EXECUTOR, USER, Role
+from batchflow.cluster.trials import failures, try_store
 from batchflow.engines.argo.checks import Checks
 from batchflow.engines.argo.installed import installed_settings
 from batchflow.engines.argo.kube import Kube
@@ -123,8 +123,8 @@ def _namespace(checks: Checks, namespace: str) -> Iterator[Finding]:
     yield doctor.namespace(namespace, exists)
     if exists is False:
         return
-    accounts = (STEP_ACCOUNT, CLEANUP.account, EXECUTOR.account)
-    yield from doctor.accounts({name: checks.has_account(name) for name in accounts}, checks.has_token(TOKEN_SECRET))
+    accounts = (contract.STEP_ACCOUNT, CLEANUP.account, EXECUTOR.account)
+    yield from doctor.accounts({name: checks.has_account(name) for name in accounts}, checks.has_token(contract.TOKEN_SECRET))
     for role in (EXECUTOR, CLEANUP):
         yield from doctor.role(role, _missing(partial(checks.account_may, role.account), role))
 

@@ -13,13 +13,11 @@ import jinja2
 import yaml
 
 from batchflow import contract
-from batchflow.client import permissions
+from batchflow.cluster import permissions
 from batchflow.errors import InvalidInput
 from batchflow.settings import Settings
 
-__all__ = ["AWS_SECRET", "FLAGS", "Installation", "manifests", "plan_installation"]
-
-AWS_SECRET: Final = "batchflow-aws"
+__all__ = ["FLAGS", "Installation", "manifests", "plan_installation"]
 
 # The flags of `batchflow install`, and the variables of the ConfigMap that they set.
 FLAGS: Final = {
@@ -99,12 +97,12 @@ def manifests(installation: Installation, templates: Path) -> str:
         "namespace": installation.namespace,
         "role_arn": installation.role_arn,
         "config": installation.config,
-        "step_account": permissions.STEP_ACCOUNT,
+        "step_account": contract.STEP_ACCOUNT,
         "cleanup": permissions.CLEANUP,
         "executor": permissions.EXECUTOR,
-        "token_secret": permissions.TOKEN_SECRET,
-        "config_map": permissions.CONFIG_MAP,
-        "aws_secret": AWS_SECRET,
+        "token_secret": contract.TOKEN_SECRET,
+        "config_map": contract.CONFIG_MAP,
+        "aws_secret": contract.AWS_SECRET,
     }
 
     def rendered(template: str, **more: object) -> str:
@@ -142,6 +140,13 @@ def _check_endpoint(endpoint: str, where: str) -> None:
         raise InvalidInput(f"{host} would be each pod itself", where=where, hint="give an address that pods can reach")
 
 
+class _Quoting(yaml.SafeDumper):
+    """A dumper of our own: hera gives SafeDumper another idea of texts with several lines, for whoever is in its process."""
+
+
+_Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
 def _quoted(text: str) -> str:
     """A YAML scalar that is a string, whatever the text looks like (`true`, `1.10`, `a: b`)."""
-    return yaml.safe_dump(text, default_style='"', width=float("inf"), allow_unicode=True).strip()
+    return yaml.dump(text, Dumper=_Quoting, width=float("inf"), allow_unicode=True).strip()

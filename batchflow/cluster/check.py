@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 import orjson
 
 from batchflow import contract
-from batchflow.client.permissions import CLEANUP, STEP_ACCOUNT
+from batchflow.cluster.permissions import CLEANUP
 from batchflow.errors import BatchflowError
 from batchflow.records import JobRef
 from batchflow.settings import Settings
@@ -25,7 +25,7 @@ DEADLINE_S: Final = 180  # of the workflow: doctor itself gives up before
 KEPT_S: Final = 300  # if `doctor` itself is cut off before it removes the workflow
 LABEL_CHECK: Final = "batchflow/check"
 # The templates of a job whose form the two pods have, and the service accounts that these run as.
-PODS: Final = {contract.STEP_ENQUEUE: STEP_ACCOUNT, contract.STEP_CLEANUP: CLEANUP.account}
+PODS: Final = {contract.STEP_ENQUEUE: contract.STEP_ACCOUNT, contract.STEP_CLEANUP: CLEANUP.account}
 # From where store and queues are tried: those two, and the machine that `doctor` runs on.
 HERE: Final = "here"
 PLACES: Final = (*PODS, HERE)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["CLEANUP", "CONFIG_MAP", "EXECUTOR", "ROLES", "STEP_ACCOUNT", "TOKEN_SECRET", "USER", "Role", "Rule"]
+from batchflow import contract
 
-STEP_ACCOUNT: Final = "batchflow-step"  # has no Role: it never talks to Kubernetes
-CONFIG_MAP: Final = "batchflow"
+__all__ = ["CLEANUP", "EXECUTOR", "ROLES", "USER", "Role", "Rule"]
+
 _ARGO: Final = "argoproj.io"
 
 
@@ -43,22 +43,21 @@ class Role:
 
 
 EXECUTOR: Final = Role(
-    "batchflow-executor",
+    contract.EXECUTOR_ACCOUNT,
     "Argo's own containers in our pods.",
     (Rule(_ARGO, "workflowtaskresults", ("create", "patch"), "tell the controller a step's outputs and progress"),),
-    account="batchflow-executor",
+    account=contract.EXECUTOR_ACCOUNT,
 )
 CLEANUP: Final = Role(
-    "batchflow-cleanup",
+    contract.CLEANUP_ACCOUNT,
     "The step that ends every job: it decides the final status and saves the logs.",
     (
         Rule(_ARGO, "workflows", ("get",), "how the job's steps ended, for the final status"),
         Rule("", "pods", ("list",), "wait until no worker is alive, and see how each ended (out of memory, lost node)"),
         Rule("", "pods/log", ("get",), "save the end of each container's log in the store"),
     ),
-    account="batchflow-cleanup",
+    account=contract.CLEANUP_ACCOUNT,
 )
-TOKEN_SECRET: Final = f"{EXECUTOR.account}.service-account-token"  # the name by which Argo looks for it
 USER: Final = Role(
     "batchflow-user",
     "People and programs that run the command line; bind it to them.",
@@ -69,7 +68,7 @@ USER: Final = Role(
         Rule(_ARGO, "workflows", ("delete",), "delete, prune"),
         Rule("", "pods", ("list",), "get shows how many workers run, and what they wait for"),
         Rule("", "pods/log", ("get",), "logs"),
-        Rule("", "configmaps", ("get",), "the store, the image and the version that the steps of this namespace have", (CONFIG_MAP,)),
+        Rule("", "configmaps", ("get",), "the store, the image and the version of the steps here", (contract.CONFIG_MAP,)),
     ),
 )
 ROLES: Final = (EXECUTOR, CLEANUP, USER)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from batchflow import contract
-from batchflow.client.permissions import EXECUTOR, TOKEN_SECRET, USER, Role
+from batchflow.cluster.permissions import EXECUTOR, USER, Role
 from batchflow.errors import BatchflowError
 from batchflow.settings import Settings
 
@@ -126,7 +126,7 @@ def accounts(found: Mapping[str, bool | None], has_token: bool | None) -> Iterat
     elif all(found.values()):
         yield Finding(OK, "accounts", ", ".join(found))
     if has_token is False:
-        yield Finding(FAIL, "accounts", f"Secret {TOKEN_SECRET} is missing, or Kubernetes has not filled it", INSTALL_AGAIN)
+        yield Finding(FAIL, "accounts", f"Secret {contract.TOKEN_SECRET} is missing, or Kubernetes has not filled it", INSTALL_AGAIN)
 
 
 def caller(missing: Iterable[Mapping[str, str]] | None, where: str) -> Finding:

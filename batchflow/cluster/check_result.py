@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from batchflow import contract
-from batchflow.client.check import OUTPUT_REPORT, PODS, Report
-from batchflow.client.doctor import FAIL, INSTALL_AGAIN, OK, Finding, argo_version, service_hint
+from batchflow.cluster.check import OUTPUT_REPORT, PODS, Report
+from batchflow.cluster.doctor import FAIL, INSTALL_AGAIN, OK, Finding, argo_version, service_hint
 from batchflow.settings import Settings
 from batchflow.status import workflow as workflow_status
 

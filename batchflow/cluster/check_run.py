@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from batchflow.client.check import PODS, check_workflow, trial_job
-from batchflow.client.check_result import check_result
-from batchflow.client.doctor import Finding
-from batchflow.client.trials import remove_trials
+from batchflow.cluster.check import PODS, check_workflow, trial_job
+from batchflow.cluster.check_result import check_result
+from batchflow.cluster.doctor import Finding
+from batchflow.cluster.trials import remove_trials
 from batchflow.engines.argo.engine import LABEL_WORKFLOW
 from batchflow.engines.argo.kube import Kube
 from batchflow.errors import BatchflowError

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from batchflow import contract
-from batchflow.client.check import JOB_NAME
+from batchflow.cluster.check import JOB_NAME
 from batchflow.enqueuer import queue_name
 from batchflow.errors import BatchflowError
 from batchflow.records import MAX_RUN, JobRef, new_job_id
