@@ -31,7 +31,6 @@ FLAGS: Final = {
 }
 # Further ones that are taken over from the shell. What is about one machine (BATCHFLOW_LOCAL_DIR and the like) stays there.
 _FROM_SHELL: Final = (
-    "BATCHFLOW_SOURCES",
     "BATCHFLOW_VISIBILITY_S",
     "BATCHFLOW_HEARTBEAT_S",
     "BATCHFLOW_GRACE_S",

@@ -77,7 +77,7 @@ def test_every_setting_but_those_of_one_machine_can_be_installed() -> None:
     names = set(re.findall(r"\bBATCHFLOW_[A-Z_]*[A-Z]\b", (ROOT / "batchflow" / "settings.py").read_text(encoding="utf-8")))
     numbers = {name: "7" for name in names if name.endswith("_S")}
     installed = planned(environ={**SHELL, **dict.fromkeys(names, "info"), **numbers}).config
-    assert names - set(installed) == {"BATCHFLOW_LOCAL_DIR", "BATCHFLOW_CACHE_DIR", "BATCHFLOW_KUBE_CONTEXT"}
+    assert names - set(installed) == {"BATCHFLOW_LOCAL_DIR", "BATCHFLOW_CACHE_DIR", "BATCHFLOW_KUBE_CONTEXT", "BATCHFLOW_SOURCES"}
 
 
 def test_the_older_region_variable_will_do() -> None:
