@@ -11,6 +11,8 @@ STEP_WORK: Final = "work"
 STEP_FINALIZE: Final = "finalize"
 STEP_CLEANUP: Final = "cleanup"
 STEP_CHECK: Final = "check"  # of no job: `batchflow doctor` runs it
+STEP_WAKE: Final = "wake"  # has no pod: see compiler/workflow.py
+WAKE_S: Final = "2"  # a multiple of the second within which Argo would sleep; finalize takes longer
 ENTRYPOINT: Final = "job"
 
 # The enqueuer's output parameter: how many workers to start, min(workers, batches).

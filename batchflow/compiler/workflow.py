@@ -49,6 +49,7 @@ def compile_job(submission: Submission, api: Api, job: JobRef, settings: Setting
         pod_metadata=models.Metadata(labels=_labels(job)),
         templates=[
             _steps(),
+            models.Template(name=contract.STEP_WAKE, suspend=models.SuspendTemplate(duration=contract.WAKE_S)),
             pods.enqueue(_retry(STEP_TRIES)),
             pods.work(_retry(WORKER_TRIES)),
             pods.finalize(_retry(STEP_TRIES)),
@@ -58,19 +59,23 @@ def compile_job(submission: Submission, api: Api, job: JobRef, settings: Setting
 
 
 def _steps() -> models.Template:
-    """Enqueue, then as many workers as there are batches for, then finalize whatever became of the workers."""
+    """Enqueue, then as many workers as there are batches for, then finalize whatever became of the workers.
+
+    Beside finalize is a step that only has Argo look at the workflow again. A finalize that begins within a second of the deadline gets no
+    pod (createWorkflowPod of 3.7 gives neither pod nor error), and nothing would make Argo look again for 20 minutes.
+    """
     workers = f"{{{{steps.{contract.STEP_ENQUEUE}.outputs.parameters.{contract.OUTPUT_WORKERS}}}}}"
-    groups = [
-        models.WorkflowStep(name=contract.STEP_ENQUEUE, template=contract.STEP_ENQUEUE),
-        models.WorkflowStep(
-            name=contract.STEP_WORK,
-            template=contract.STEP_WORK,
-            with_sequence=models.Sequence(count=models.IntOrString(workers)),
-            continue_on=models.ContinueOn(failed=True, error=True),
-        ),
-        models.WorkflowStep(name=contract.STEP_FINALIZE, template=contract.STEP_FINALIZE),
-    ]
-    return models.Template(name=contract.ENTRYPOINT, steps=[models.ParallelSteps(root=[step]) for step in groups])
+    enqueue, finalize, wake = (
+        models.WorkflowStep(name=n, template=n) for n in (contract.STEP_ENQUEUE, contract.STEP_FINALIZE, contract.STEP_WAKE)
+    )
+    work = models.WorkflowStep(
+        name=contract.STEP_WORK,
+        template=contract.STEP_WORK,
+        with_sequence=models.Sequence(count=models.IntOrString(workers)),
+        continue_on=models.ContinueOn(failed=True, error=True),
+    )
+    groups = [[enqueue], [work], [finalize, wake]]
+    return models.Template(name=contract.ENTRYPOINT, steps=[models.ParallelSteps(root=group) for group in groups])
 
 
 def _retry(limit: int) -> models.RetryStrategy:

@@ -9,6 +9,7 @@ import pytest
 
 from batchflow import contract
 from batchflow.compiler import compile_job
+from batchflow.engines.local.manifest import parse
 from batchflow.errors import InvalidInput
 from batchflow.records import JobRef
 from batchflow.settings import Settings
@@ -29,6 +30,10 @@ def pod_api(**container: Any) -> dict[str, Any]:
 def compiled(entry: dict[str, Any], submission: Submission = SUBMISSION, **settings: Any) -> dict[str, Any]:
     api = parse_api(entry, where="cortex.yaml")
     return compile_job(submission, api, JOB, Settings(**settings)).to_dict()  # type: ignore[no-any-return]
+
+
+def pods_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    return [t for t in workflow["spec"]["templates"] if "container" in t]
 
 
 def template(workflow: dict[str, Any], name: str) -> dict[str, Any]:
@@ -80,10 +85,19 @@ def test_users_containers_get_neither_token_nor_our_credentials() -> None:
         assert "batchflow" not in str(users.get("env")).replace("BATCHFLOW_", "").lower()
 
 
+def test_a_step_beside_finalize_has_argo_look_again() -> None:
+    """Without it a finalize that begins within a second of the deadline is never looked at again; on this machine nothing runs for it."""
+    workflow = compiled(pod_api())
+    last = template(workflow, "job")["steps"][-1]
+    assert [step["name"] for step in last] == ["finalize", "wake"]
+    assert template(workflow, "wake") == {"name": "wake", "suspend": {"duration": "2"}}
+    assert [[step.name for step in group] for group in parse(workflow).groups] == [["enqueue"], ["work"], ["finalize"]]
+
+
 def test_only_cleanup_asks_kubernetes_so_only_its_pod_has_a_token() -> None:
     workflow = compiled(pod_api())
-    tokens = {t["name"]: t.get("automountServiceAccountToken") for t in workflow["spec"]["templates"]}
-    assert tokens == {"job": None, "enqueue": None, "work": None, "finalize": None, "cleanup": True}
+    tokens = {t["name"]: t.get("automountServiceAccountToken") for t in pods_of(workflow)}
+    assert tokens == {"enqueue": None, "work": None, "finalize": None, "cleanup": True}
 
 
 SKIPPED = "eks.amazonaws.com/skip-containers"
@@ -104,7 +118,7 @@ def test_aws_roles_of_the_apis_own_service_account_reach_its_containers() -> Non
 
 
 def our_containers(workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    templates = [t for t in workflow["spec"]["templates"] if "container" in t]
+    templates = pods_of(workflow)
     return [t["container"] for t in templates] + [t["initContainers"][0] for t in templates if "initContainers" in t]
 
 
@@ -125,7 +139,7 @@ def test_our_containers_can_write_where_their_outputs_go() -> None:
     workflow = compiled(pod_api())
     for container in our_containers(workflow):
         assert {"name": "scratch", "mountPath": "/tmp"} in container["volumeMounts"]
-    for pod in workflow["spec"]["templates"][1:]:
+    for pod in pods_of(workflow):
         assert {"name": "scratch", "emptyDir": {}} in pod["volumes"]
     path = template(workflow, "enqueue")["outputs"]["parameters"][0]["valueFrom"]["path"]
     assert path.startswith("/tmp/")
@@ -182,7 +196,7 @@ def test_pods_and_workflow_stay_as_long_as_the_settings_say() -> None:
 
 
 def test_bad_input_that_prepare_found_is_not_tried_again() -> None:
-    for pod in compiled(pod_api())["spec"]["templates"][1:]:
+    for pod in pods_of(compiled(pod_api())):
         assert pod["retryStrategy"]["expression"] == (
             'lastRetry.exitCode not in ["64", "69", "70"] and !(lastRetry.message startsWith "prepare: Error (exit code 64)")'
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from batchflow.contract import CONTAINER_MAIN, OUTPUT_WORKERS, STEP_ENQUEUE
+from batchflow.contract import CONTAINER_MAIN, OUTPUT_WORKERS, STEP_ENQUEUE, WAKE_S
 from batchflow.errors import InvalidInput
 
 __all__ = ["COUNT_VARIABLE", "NAME_VARIABLE", "RETRIES_VARIABLE", "Container", "Job", "PodTemplate", "Retry", "Step", "parse"]
@@ -19,6 +19,7 @@ NAME_VARIABLE: Final = "{{workflow.name}}"
 RETRIES_VARIABLE: Final = "{{retries}}"
 COUNT_VARIABLE: Final = f"{{{{steps.{STEP_ENQUEUE}.outputs.parameters.{OUTPUT_WORKERS}}}}}"
 
+_WAKE: Final = {"duration": WAKE_S}  # a `suspend` that is for Argo only: nothing to run here
 _SPEC: Final = {"entrypoint", "onExit", "activeDeadlineSeconds", "shutdown", "templates", "podMetadata"}
 _SPEC_IGNORED: Final = {
     *("affinity", "automountServiceAccountToken", "executor", "imagePullSecrets", "nodeSelector", "podGC"),
@@ -122,9 +123,15 @@ def parse(workflow: Mapping[str, Any]) -> Job:
     where = f"spec.templates[{entrypoint}]"
     entry = _known(templates.pop(entrypoint), where, {"name", "steps", "metadata"}, _POD_IGNORED)
     _check_variables(entry, where, {COUNT_VARIABLE, NAME_VARIABLE})
-    pods = {name: _pod(template, f"spec.templates[{name}]", spec.get("podMetadata", {})) for name, template in templates.items()}
+    without_pod = {name for name, template in templates.items() if template.get("suspend") == _WAKE}
+    pods = {
+        name: _pod(template, f"spec.templates[{name}]", spec.get("podMetadata", {}))
+        for name, template in templates.items()
+        if name not in without_pod
+    }
     _check_variables({k: v for k, v in spec.items() if k != "templates"}, "spec", {NAME_VARIABLE})
-    groups = tuple(tuple(_step(step, f"{where}.steps") for step in group) for group in entry.get("steps", []))
+    listed = ([_step(step, f"{where}.steps") for step in group] for group in entry.get("steps", []))
+    groups = tuple(tuple(step for step in group if step.template not in without_pod) for group in listed)
     on_exit = spec.get("onExit")
     for name in [step.template for group in groups for step in group] + ([on_exit] if on_exit else []):
         if name not in pods:
