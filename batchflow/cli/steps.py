@@ -26,6 +26,7 @@ from batchflow.retry import Retry
 from batchflow.settings import Settings
 from batchflow.spec.model import Api, DeadLetterQueue
 from batchflow.status.accounting import Accounting
+from batchflow.status.pods import containers
 from batchflow.store.jobs import ApiRecords, JobRecords
 from batchflow.store.open import open_sources, open_store
 from batchflow.store.protocol import Store
@@ -263,9 +264,8 @@ def _log_tails(engine: Engine, workflow: str, retry: Retry) -> Iterator[tuple[Lo
         node = pod.get("spec", {}).get("nodeName", "")
         if node in silent:
             continue
-        name, status = pod["metadata"]["name"], pod.get("status", {})
-        containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-        for container in containers:
+        name = pod["metadata"]["name"]
+        for container in containers(pod):
             if container["name"] in contract.ARGO_CONTAINERS:
                 continue
             try:

@@ -8,6 +8,7 @@ from typing import Any
 from batchflow.engines.protocol import Engine, LogLine, worker_of
 from batchflow.errors import NotFound
 from batchflow.records import JobRef, LogName
+from batchflow.status.pods import containers
 from batchflow.store.jobs import JobRecords
 
 __all__ = ["log_lines"]
@@ -38,9 +39,8 @@ def log_lines(
 
 def _names(pods: Iterable[dict[str, Any]]) -> Iterator[LogName]:
     for pod in pods:
-        for key in ("initContainerStatuses", "containerStatuses"):
-            for status in pod.get("status", {}).get(key) or ():
-                yield LogName(worker_of(pod), pod["metadata"]["name"], status["name"])
+        for container in containers(pod):
+            yield LogName(worker_of(pod), pod["metadata"]["name"], container["name"])
 
 
 def _check(job: JobRef, names: Iterable[LogName], worker: str | None, container: str | None) -> None:

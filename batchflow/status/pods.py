@@ -10,6 +10,7 @@ from batchflow import contract
 
 __all__ = [
     "container_endings",
+    "containers",
     "has_kubelet",
     "is_alive",
     "is_overdue",
@@ -32,6 +33,13 @@ NODE_OUT_OF_MEMORY: Final = "low on resource: memory"
 OVERDUE_S: Final = 60
 
 Json = Mapping[str, Any]
+
+
+def containers(pod: Json) -> Iterator[Json]:
+    """The status of each of its containers, in the order in which they start; none before kubelet has the pod."""
+    status = pod.get("status", {})
+    yield from status.get("initContainerStatuses") or ()
+    yield from status.get("containerStatuses") or ()
 
 
 def name_of(pod: Json) -> str:
@@ -78,7 +86,7 @@ def problem(pod: Json) -> str:
     for condition in _conditions(pod):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"can't be scheduled: {condition.get('message', condition.get('reason', ''))}"
-    for container in _containers(pod):
+    for container in containers(pod):
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason") not in (None, _BACK_OFF, *_USUAL):
             text = f": {waiting['message']}" if waiting.get("message") else ""
@@ -91,7 +99,7 @@ def container_endings(pod: Json, *, but: str = "") -> str:
 
     When a pod ends, its containers are ended with it; that does not count.
     """
-    texts = (_ending(container, alive=is_alive(pod)) for container in _containers(pod) if container["name"] not in {*_OWN, but})
+    texts = (_ending(container, alive=is_alive(pod)) for container in containers(pod) if container["name"] not in {*_OWN, but})
     return "; ".join(text for text in texts if text)
 
 
@@ -99,7 +107,7 @@ def ran_out_of_memory(pod: Json) -> str:
     """Which of its containers was killed for want of memory, or that its node had none left; "" if neither."""
     if NODE_OUT_OF_MEMORY in str(pod.get("status", {}).get("message", "")):
         return str(pod["status"]["message"])
-    killed = [c["name"] for c in _containers(pod) if any(end.get("reason") == _OOM for end in _terminations(c))]
+    killed = [c["name"] for c in containers(pod) if any(end.get("reason") == _OOM for end in _terminations(c))]
     return f"container {killed[0]} ran out of memory" if killed else ""
 
 
@@ -123,9 +131,3 @@ def _terminations(container: Json) -> Iterator[Json]:
 
 def _conditions(pod: Json) -> list[Json]:
     return list(pod.get("status", {}).get("conditions") or ())
-
-
-def _containers(pod: Json) -> Iterator[Json]:
-    status = pod.get("status", {})
-    yield from status.get("initContainerStatuses") or ()
-    yield from status.get("containerStatuses") or ()

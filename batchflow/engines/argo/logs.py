@@ -22,6 +22,7 @@ from batchflow.engines.lines import Lines, tail
 from batchflow.engines.protocol import LogLine, worker_of
 from batchflow.errors import BatchflowError
 from batchflow.retry import Retry
+from batchflow.status.pods import containers
 
 __all__ = ["log_lines", "log_tail"]
 
@@ -100,7 +101,7 @@ class _Wanted:
             name, worker = pod["metadata"]["name"], worker_of(pod)
             if self._worker not in (None, name, worker):
                 continue
-            for status in _containers(pod):
+            for status in containers(pod):
                 if not self._is_wanted(status["name"]) or not _was_started(status):
                     continue
                 latest, known = status.get("restartCount", 0), self._known.get((name, status["name"]), -1)
@@ -187,12 +188,6 @@ class _Follower:
                 continue
 
 
-def _containers(pod: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    status = pod.get("status", {})
-    yield from status.get("initContainerStatuses") or ()
-    yield from status.get("containerStatuses") or ()
-
-
 def _was_started(status: Mapping[str, Any]) -> bool:
     states = (status.get("state") or {}, status.get("lastState") or {})
     return any("running" in state or "terminated" in state for state in states)
@@ -200,7 +195,7 @@ def _was_started(status: Mapping[str, Any]) -> bool:
 
 def _running(pods: list[dict[str, Any]]) -> Iterator[tuple[str, str, int]]:
     for pod in pods:
-        for status in _containers(pod):
+        for status in containers(pod):
             if "running" in (status.get("state") or {}):
                 yield pod["metadata"]["name"], status["name"], status.get("restartCount", 0)
 
