@@ -62,7 +62,9 @@ def _nothing(folder: Path, where: Namespace) -> dict[str, Any]:
     manifest: dict[str, Any] = copy.deepcopy(batchflow.compile(batchflow.load(folder / "job.yaml")).to_dict())
     output = f"{contract.OUTPUT_DIR}/{contract.OUTPUT_WORKERS}"
     enqueue = f"mkdir -p {contract.OUTPUT_DIR} && echo {WORKERS} > {output}"
-    waits = ["python3", "-c", "import signal; signal.sigwait([signal.SIGTERM])"]
+    # Blocked: the first process of a container does not get a signal that it neither handles nor blocks.
+    wait = "import signal as s; s.pthread_sigmask(s.SIG_BLOCK, [s.SIGTERM]); s.sigwait([s.SIGTERM])"
+    waits = ["python3", "-c", wait]
     for template in manifest["spec"]["templates"]:
         if "container" in template:
             template["container"]["image"] = IMAGE

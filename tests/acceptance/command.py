@@ -94,8 +94,9 @@ class Terminal:
     def ended(self, api: str, job_id: str, *, limit_s: float = HANG_S) -> Json:
         """Wait for the job's end; returns its status."""
         watching = self.start("get", api, job_id, "--watch", "-o", "json")
-        response: Json = self.wait(watching, code=None, limit_s=limit_s).json()
-        return dict(response["job_status"])
+        result = self.wait(watching, code=None, limit_s=limit_s)
+        assert result.code in (0, 1, 2) and result.out, f"{watching.args} ended with {result.code}\n{result.out}{result.err}"
+        return dict(result.json()["job_status"])
 
     def logs(self, api: str, job_id: str, *arguments: str) -> list[str]:
         return self.run("logs", api, job_id, *arguments).lines()

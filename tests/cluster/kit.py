@@ -186,9 +186,6 @@ class Job:
         pods = self.cluster.objects("pods", f"{WORKFLOW}={self.workflow}")
         return [pod for pod in pods if f"-{step}-" in pod["metadata"]["name"]] if step else pods
 
-    def pod_names(self) -> set[str]:
-        return {pod["metadata"]["name"] for pod in self.pods()}
-
     def saved_logs(self) -> list[list[str]]:
         """Worker, pod and container of every log that cleanup has saved."""
         prefix = f"{self.cluster.namespace}/jobs/{self.api}/{self.id}/logs/"

@@ -29,7 +29,6 @@ def test_deleted_pods_and_a_handler_out_of_memory_lose_no_batch(cluster: Cluster
     deleted.begun(5)
     cluster.recorder.open("deleted")
     deleted.finished()
-    assert not {gently, roughly} & deleted.pod_names()
     assert len(deleted.pods("work")) == 3, "the pods were not replaced"
 
     status = hungry.finished("completed_with_failures", failed=[5])

@@ -210,7 +210,9 @@ FILLS_THE_DISK = "import os; os.mkdir(SHARED + '/local/job-1/workflow.json.new')
 
 
 def test_a_status_that_can_not_be_saved_for_a_while_does_not_end_the_job(runs: Any) -> None:
-    wait = f"{FILLS_THE_DISK}\nimport time\nwhile not os.path.exists(SHARED + '/go'): time.sleep(0.02)"
+    # Its progress changes all the time, so that there is something to save.
+    tell = "open(os.environ['ARGO_PROGRESS_FILE'], 'w').write(f'{int(time.time() * 100) % 1000}/1000')"
+    wait = f"{FILLS_THE_DISK}\nimport time\nwhile not os.path.exists(SHARED + '/go'): {tell}; time.sleep(0.02)"
     runs.start(runs.pod("work", wait), runs.pod("finalize", noting("finalize")), runs.pod("cleanup", noting("cleanup")))
     log = runs.folder / "local" / "job-1" / "engine.log"
     runs.until("job-1", lambda _: "Is a directory" in log.read_text())
