@@ -10,7 +10,7 @@ from tests.cluster.kit import Cluster, Job, items
 
 def test_a_job_seen_from_outside(cluster: Cluster, tmp_path: Path) -> None:
     """Progress, logs that are followed and logs that are saved, and nothing of ours in the user's containers."""
-    count, half = 80, 40
+    count, half = 40, 20
     job = Job(cluster, tmp_path, "seen", items=items(count, gate="seen"), workers=2).submit()
     following = job.terminal.start("logs", job.api, job.id, "--follow")
     job.held_up("seen", ended=half, begun=2)
