@@ -18,9 +18,10 @@ ENTRYPOINT: Final = "job"
 # The enqueuer's output parameter: how many workers to start, min(workers, batches).
 OUTPUT_WORKERS: Final = "workers"
 
-# Containers of a worker pod: Argo's main is the dequeuer; a Handler class runs in `handler`.
+# Containers of a worker pod: Argo's main is the dequeuer; a Handler class runs in `handler`, its TensorFlow Serving in `serving`.
 CONTAINER_MAIN: Final = "main"
 CONTAINER_HANDLER: Final = "handler"
+CONTAINER_SERVING: Final = "serving"
 ARGO_CONTAINERS: Final = ("init", "wait")  # Argo's own, in every pod
 
 # What `batchflow install` puts into a namespace, and every workflow names.
@@ -30,6 +31,17 @@ STEP_ACCOUNT: Final = "batchflow-step"  # has no Role: it never talks to Kuberne
 CLEANUP_ACCOUNT: Final = "batchflow-cleanup"  # reads workflow and pods
 EXECUTOR_ACCOUNT: Final = "batchflow-executor"  # of Argo's own containers
 TOKEN_SECRET: Final = f"{EXECUTOR_ACCOUNT}.service-account-token"  # the name by which Argo looks for it
+
+# The gateway in a cluster: its Deployment, Service and service account, and the Secret with its credentials file.
+GATEWAY: Final = "batchflow-gateway"
+GATEWAY_PORT: Final = 8888
+CREDENTIALS_KEY: Final = "credentials.yaml"
+# What a worker that may use the gateway gets: the address from the ConfigMap, the token from this Secret.
+CLIENT_SECRET: Final = "batchflow-client"
+CLIENT_SECRET_KEY: Final = "token"
+ENV_CREDENTIALS: Final = "BATCHFLOW_CREDENTIALS"
+ENV_GATEWAY_URL: Final = "BATCHFLOW_GATEWAY_URL"
+ENV_TOKEN: Final = "BATCHFLOW_TOKEN"
 
 LABEL_API: Final = "batchflow/api"
 LABEL_JOB: Final = "batchflow/job"
@@ -45,6 +57,7 @@ NODE_NAME: Final = "workflows.argoproj.io/node-name"
 # Client, ConfigMap and step image must agree on this: the names in this file change with it.
 VERSION: Final = "0.1"  # major.minor of batchflow
 ENV_VERSION: Final = "BATCHFLOW_VERSION"
+STEP_IMAGE: Final = f"batchflow/step:{VERSION}"  # of our containers, unless settings name another
 ENV_STORE: Final = "BATCHFLOW_STORE"
 ENV_NAMESPACE: Final = "BATCHFLOW_NAMESPACE"
 
@@ -77,6 +90,11 @@ ENV_JOB_SPEC: Final = "CORTEX_JOB_SPEC"
 ENV_PORT: Final = "CORTEX_PORT"
 ENV_PYTHON_PATH: Final = "CORTEX_PYTHON_PATH"
 ENV_LOG_LEVEL: Final = "CORTEX_LOG_LEVEL"
+ENV_MODELS: Final = "CORTEX_MODEL_DIR"
+ENV_CLIENT_CONFIG: Final = "CORTEX_CLI_CONFIG_DIR"
+ENV_SERVING_PORT: Final = "BATCHFLOW_SERVING_PORT"  # TensorFlow Serving's REST API
+ENV_SERVING_GRPC_PORT: Final = "BATCHFLOW_SERVING_GRPC_PORT"  # nobody uses it, but without one it does not start
+PORT_VARIABLES: Final = (ENV_PORT, ENV_SERVING_PORT, ENV_SERVING_GRPC_PORT)  # on one machine every pod has ports of its own
 ENV_PROGRESS: Final = "ARGO_PROGRESS_FILE"
 MNT_DIR: Final = "/mnt"
 OUTPUT_DIR: Final = "/tmp/batchflow"
@@ -88,8 +106,14 @@ ENV_MAX_CONCURRENCY: Final = "BATCHFLOW_MAX_CONCURRENCY"
 FAILURES_FILE: Final = ".batchflow/failures.jsonl"  # below /mnt: why a Handler did not start, a line each time
 PROJECT_DIR: Final = "/mnt/project"
 JOB_DOCUMENT: Final = "/cortex/spec/job.json"  # container generation
-JOB_SPEC: Final = "/mnt/spec/batch.json"  # handler generation: the same document
+JOB_SPEC: Final = "/mnt/spec/batch.json"  # handler generation: the same document with two more ids
 API_SPEC: Final = "/mnt/spec/spec.json"
+MODEL_DIR: Final = "/mnt/model"  # <model>/<version>/saved_model.pb
+SERVING_CONFIG: Final = "models.config"  # below it: what TensorFlow Serving serves
+MODELS_FILE: Final = "models.json"  # below it: {"models": [{"name", "signature_key"}]}, for the runtime
+CLIENT_DIR: Final = "/cortex/client"  # container generation: where `cortex.client()` looks for cli.yaml
+HANDLER_CLIENT_DIR: Final = "/mnt/client"  # handler generation
+CLIENT_CONFIG: Final = "cli.yaml"  # below either
 
 # Headers of a batch request. The first is Cortex's; runtime and logs need the others.
 HEADER_JOB: Final = "X-Cortex-Job-ID"
@@ -100,6 +124,8 @@ HOOK_PATH: Final = "/on-job-complete"
 HOOK_BODY: Final = b'{"message":"job_complete"}'
 
 DEFAULT_PORT: Final = 8080
+SERVING_PORT: Final = 8501  # the ports that TensorFlow Serving's documents use
+SERVING_GRPC_PORT: Final = 8500
 
 # How dequeuer and finalizer talk to the handler.
 HANDLER_HOST: Final = "127.0.0.1"  # the containers of a pod share it

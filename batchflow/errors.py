@@ -2,7 +2,8 @@
 
 BatchflowError
 ├── InvalidInput      a file, flag or submission can't be used             CLI exit 2, step exit 64
-│   └── Conflict      the name or id is taken by something else            CLI exit 2
+│   ├── Conflict      the name or id is taken by something else            CLI exit 2
+│   └── SeveralErrors what is wrong with a file, in several places         CLI exit 2
 ├── NotFound          no such api, job or file                             CLI exit 3
 ├── Unreachable       cluster, store, queue or handler does not answer     CLI exit 4, step exit 75
 │   └── HandlerDown   the user's server never got ready, or went away      step exit 69
@@ -11,7 +12,9 @@ BatchflowError
 
 from __future__ import annotations
 
-__all__ = ["BatchflowError", "Conflict", "HandlerDown", "Internal", "InvalidInput", "NotFound", "Unreachable"]
+from collections.abc import Sequence
+
+__all__ = ["BatchflowError", "Conflict", "HandlerDown", "Internal", "InvalidInput", "NotFound", "SeveralErrors", "Unreachable"]
 
 
 class BatchflowError(Exception):
@@ -43,6 +46,19 @@ class InvalidInput(BatchflowError):
 
 class Conflict(InvalidInput):
     """The name or id is taken by something else."""
+
+
+class SeveralErrors(InvalidInput):
+    """What is wrong with a file, in several places.
+
+    Attributes:
+        errors: each with its own place.
+    """
+
+    def __init__(self, errors: Sequence[InvalidInput], *, where: str = "") -> None:
+        self.errors = tuple(errors)
+        numbered = "; ".join(f"({number}) {error}" for number, error in enumerate(errors, 1))
+        super().__init__(f"{len(errors)} errors: {numbered}", where=where)
 
 
 class NotFound(BatchflowError):

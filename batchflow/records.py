@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Self
 
 import orjson
@@ -16,6 +16,7 @@ import orjson
 from batchflow.errors import InvalidInput, NotFound
 
 __all__ = [
+    "ABOUT_THE_JOB",
     "FAILED",
     "MAX_RUN",
     "SUCCEEDED",
@@ -25,6 +26,7 @@ __all__ = [
     "FinalStatus",
     "HookAnswer",
     "JobRef",
+    "KeyRecord",
     "LogName",
     "Message",
     "Outcome",
@@ -149,8 +151,17 @@ class SubmissionRecord(_Record):
     place: str = ""  # where its first run is: `Engine.place`
     nonce: str = ""  # of this very attempt to submit, so that it knows its own record again when an answer was lost
 
+    def without_source(self) -> SubmissionRecord:
+        """Without the items, or the paths: what is left is small."""
+        kept = {key: value for key, value in self.submission.items() if key in ABOUT_THE_JOB}
+        return replace(self, submission=kept)
+
     def same_request(self, other: SubmissionRecord) -> bool:
         return (self.api_name, self.api_id, self.submission) == (other.api_name, other.api_id, other.submission)
+
+
+# What a submission says beside its source.
+ABOUT_THE_JOB: Final = ("workers", "timeout", "sqs_dead_letter_queue", "config")
 
 
 def job_document(record: SubmissionRecord, *, sqs_url: str = "", total_batch_count: int | None = None) -> dict[str, Any]:
@@ -170,6 +181,15 @@ def job_document(record: SubmissionRecord, *, sqs_url: str = "", total_batch_cou
         **total,
         "start_time": record.created_time,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord(_Record):
+    """keys/<api>/<hash>.json: the job of an `Idempotency-Key`, and the SHA-256 of the body that was posted with it."""
+
+    job_id: str
+    body_sha256: str
+    created_time: str  # RFC 3339, UTC
 
 
 @dataclass(frozen=True, slots=True)

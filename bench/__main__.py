@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.argo import argo
 from bench.enqueue import enqueue
+from bench.gateway import gateway
 from bench.harness import BenchError, Figure, Plan, note
 from bench.memory import memory
 from bench.proxy_cost import proxy
@@ -27,6 +28,7 @@ FAMILIES: Mapping[str, Callable[[Plan], Iterator[Figure]]] = {
     "local": local,
     "start": start,
     "size": size,
+    "gateway": gateway,
     "argo": argo,
 }
 LEFT_OUT = ("argo",)  # unless it is named: it needs a cluster, and takes ten minutes more

@@ -107,7 +107,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What one side did: `count` batches, from its first call to the last confirmed one, on the clock that all processes share."""
+    """What one side did: `count` batches or requests, from its first call to the last confirmed one, on the clock that processes share."""
 
     count: int
     first: float
@@ -155,10 +155,12 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 
-def compared(what: str, ours: Sequence[Span], theirs: Sequence[Span], reach: AtLeast | AtMost | None = None) -> Figure:
-    """How many times their batches a second ours are."""
+def compared(
+    what: str, ours: Sequence[Span], theirs: Sequence[Span], reach: AtLeast | AtMost | None = None, *, unit: str = "batches/s"
+) -> Figure:
+    """How many times their batches a second ours are; `unit` says what a span counts if not batches."""
     own, other = [span.rate for span in ours], [span.rate for span in theirs]
-    sides = f"{statistics.median(own):,.0f} against {statistics.median(other):,.0f} batches/s"
+    sides = f"{statistics.median(own):,.0f} against {statistics.median(other):,.0f} {unit}"
     return Figure(what, ratios(own, other), "×", reach, sides)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from batchflow.cli.options import Context, common, print_json
+from batchflow.cli.options import Context, common
 from batchflow.errors import InvalidInput
 
 __all__ = ["delete", "deploy", "prune"]
@@ -31,7 +31,7 @@ def deploy(context: Context, file: Path) -> None:
     from batchflow.cli import show
     from batchflow.client import Client
 
-    show.deployments(Client(context.settings).deploy(file), as_json=context.as_json)
+    show.deployments(context, Client(context.settings).deploy(file))
 
 
 @click.command()
@@ -46,6 +46,7 @@ def delete(context: Context, api: str, job_id: str | None, keep_cache: bool, for
 
     Jobs of an API that run are stopped first. On a terminal you are asked before.
     """
+    from batchflow.cli import show
     from batchflow.client import Client
 
     if job_id is None and force:
@@ -56,11 +57,11 @@ def delete(context: Context, api: str, job_id: str | None, keep_cache: bool, for
     if job_id is not None:
         _confirm(f"delete job {job_id} of {api} with all its records?", yes)
         client.delete_job(api, job_id, force=force, told=_tell)
-        _print_message(f"deleted job {job_id}", context)
+        show.message(context, f"deleted job {job_id}")
         return
     _confirm(f"undeploy {api} and stop its jobs?" if keep_cache else f"delete {api} with all its jobs and their records?", yes)
     client.delete_api(api, keep_cache=keep_cache, told=_tell)
-    _print_message(f"deleting {api}", context)
+    show.message(context, f"deleting {api}")
 
 
 @click.command()
@@ -78,7 +79,7 @@ def prune(context: Context, api: str, older_than: str, dry_run: bool) -> None:
 
     age = parse_age(older_than)
     pruned = Client(context.settings).prune(age, api=api, dry_run=dry_run, told=_tell)
-    show.pruned(pruned, dry_run=dry_run, as_json=context.as_json)
+    show.pruned(context, pruned, dry_run=dry_run)
 
 
 def parse_age(text: str) -> timedelta:
@@ -98,10 +99,3 @@ def _confirm(question: str, yes: bool) -> None:
 
 def _tell(line: str) -> None:
     click.echo(line, err=True)
-
-
-def _print_message(message: str, context: Context) -> None:
-    if context.as_json:
-        print_json({"message": message})
-    else:
-        click.echo(message)

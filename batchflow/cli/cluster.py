@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from batchflow.cli.options import EXIT_ENDED_OTHERWISE, EXIT_UNREACHABLE, Context, common, print_json
+from batchflow.cli.options import EXIT_ENDED_OTHERWISE, EXIT_UNREACHABLE, Context, common
 from batchflow.errors import InvalidInput
 
 __all__ = ["doctor", "install"]
@@ -25,8 +25,10 @@ __all__ = ["doctor", "install"]
 @click.option("--log-level", help="Of our steps: debug, info, warning or error.")
 @click.option("--role-arn", default="", help="The AWS role that our pods take on (EKS, IRSA).")
 @click.option("--create-namespace", is_flag=True, help="Print the namespace, too.")
+@click.option("--gateway", is_flag=True, help="Print the gateway, too: batchflow serve, the HTTP API.")
+@click.option("--gateway-url", help="Where workers find the gateway, if not by the name of its Service.")
 @common
-def install(context: Context, role_arn: str, create_namespace: bool, **values: str | None) -> None:
+def install(context: Context, role_arn: str, create_namespace: bool, gateway: bool, **values: str | None) -> None:
     """Print what a namespace needs, for kubectl apply -f -.
 
     What no flag says comes from the shell's BATCHFLOW_* and AWS_* variables.
@@ -37,10 +39,12 @@ def install(context: Context, role_arn: str, create_namespace: bool, **values: s
     from batchflow.cluster.install import manifests, plan_installation
 
     flags = {f"--{name.replace('_', '-')}": value for name, value in values.items() if value is not None}
-    plan = plan_installation(context.settings.namespace, flags, os.environ, role_arn=role_arn, create_namespace=create_namespace)
+    plan = plan_installation(
+        context.settings.namespace, flags, os.environ, role_arn=role_arn, create_namespace=create_namespace, gateway=gateway
+    )
     text = manifests(plan, templates_directory() / "install")
-    if context.as_json:
-        print_json({"apiVersion": "v1", "kind": "List", "items": list(yaml.safe_load_all(text))})
+    if context.output == "json":
+        context.print_document({"apiVersion": "v1", "kind": "List", "items": list(yaml.safe_load_all(text))})
     else:
         click.echo(text, nl=False)
 
@@ -66,11 +70,11 @@ def doctor(context: Context, store: str | None, delete_orphans: bool) -> None:
     with contextlib.closing(examination.findings()) as findings:
         for finding in findings:
             seen.append(finding)
-            if not context.as_json:
+            if context.is_text:
                 mend = f"; {finding.hint}" if finding.hint else ""
                 click.echo(f"{finding.level:<5} {finding.check:<12} {finding.what}{mend}")
-    if context.as_json:
-        print_json([dataclasses.asdict(finding) for finding in seen])
+    if not context.is_text:
+        context.print_document([dataclasses.asdict(finding) for finding in seen])
     if not examination.reached:
         sys.exit(EXIT_UNREACHABLE)
     if any(finding.level == FAIL for finding in seen):

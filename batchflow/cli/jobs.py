@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
-from batchflow.cli.options import EXIT_ENDED_OTHERWISE, EXIT_INVALID, Context, common, print_json
+from batchflow.cli.options import EXIT_ENDED_OTHERWISE, EXIT_INVALID, Context, common
 from batchflow.errors import InvalidInput
 
 __all__ = ["compile_command", "get", "logs", "resume", "stop", "submit"]
 
 JOBS_SHOWN: Final = 50
+SHOWN_EVERY_S: Final = 2.0  # as Cortex's --watch
 
 
 @click.command()
@@ -33,6 +35,7 @@ def submit(
     from batchflow.cli import show
     from batchflow.cli.watch import Upload
     from batchflow.client import Client
+    from batchflow.client.documents import job_response
     from batchflow.spec.jobfile import load_submission
 
     if dry_run and watch:
@@ -41,14 +44,14 @@ def submit(
     client = Client(context.settings)
     with _errors_of_its_source_name(file, submission.source.key):
         if dry_run:
-            show.dry_run(client, submission, as_json=context.as_json)
+            show.dry_run(context, client, submission)
             return
         job = client.submit(submission, job_id=job_id, on_upload=Upload())
     if watch:
-        click.echo(f"submitted {job.api} {job.id}", err=context.as_json)
+        click.echo(f"submitted {job.api} {job.id}", err=not context.is_text)
         _watch_to_end(context, job, submitted_here=True)
-    elif context.as_json:
-        print_json(show.response(job, job.status()))
+    elif not context.is_text:
+        context.print_document(job_response(job, job.status()))
     else:
         click.echo(f"submitted {job.api} {job.id}")
         click.echo(f"status: batchflow get {job.api} {job.id}{_local_flag(context)}")
@@ -64,8 +67,8 @@ def compile_command(context: Context, file: Path, job_id: str) -> None:
     from batchflow import load
 
     workflow = compile_job(load(file), job_id=job_id, settings=context.settings)
-    if context.as_json:
-        print_json(workflow.to_dict())
+    if context.output == "json":
+        context.print_document(workflow.to_dict())
     else:
         click.echo(workflow.to_yaml(), nl=False)
 
@@ -73,7 +76,7 @@ def compile_command(context: Context, file: Path, job_id: str) -> None:
 @click.command()
 @click.argument("api", required=False)
 @click.argument("job_id", metavar="[JOB]", required=False)
-@click.option("--watch", is_flag=True, help="Follow the job to its end.")
+@click.option("--watch", is_flag=True, help="Follow the job to its end; show a list anew every 2 s.")
 @click.option("--failed", is_flag=True, help="List each failed batch with its reason and its items.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"Of API, list this many jobs.  [default: {JOBS_SHOWN}]")
 @common
@@ -82,22 +85,26 @@ def get(context: Context, api: str | None, job_id: str | None, watch: bool, fail
     from batchflow.cli import show
     from batchflow.client import Client
 
-    if job_id is None and (watch or failed):
-        raise InvalidInput("needs a job", where="--watch" if watch else "--failed", hint="say batchflow get API JOB, and the flag")
+    if job_id is None and failed:
+        raise InvalidInput("needs a job", where="--failed", hint="say batchflow get API JOB, and the flag")
+    if job_id is None and watch and not context.is_text:
+        raise InvalidInput("shows tables only", where="--watch", hint="leave out -o, or name a job")
     if limit is not None and (api is None or job_id is not None):
         raise InvalidInput("is for the jobs of an api", where="--limit", hint="say batchflow get API, and the flag")
     client = Client(context.settings)
-    if api is None:
-        show.apis(client, as_json=context.as_json)
+    if watch and job_id is None:
+        _show_again(lambda: show.jobs_text(client, api, limit or JOBS_SHOWN) if api else show.apis_text(client))
+    elif api is None:
+        show.apis(context, client)
     elif job_id is None:
-        show.jobs(client, api, limit or JOBS_SHOWN, as_json=context.as_json)
+        show.jobs(context, client, api, limit or JOBS_SHOWN)
     elif failed:
-        show.failures(client.get(api, job_id), as_json=context.as_json)
+        show.failures(context, client.get(api, job_id))
     elif watch:
         _watch_to_end(context, client.get(api, job_id), submitted_here=False)
     else:
         job = client.get(api, job_id)
-        show.job(job, job.status(), as_json=context.as_json)
+        show.job(context, job, job.status())
 
 
 @click.command()
@@ -114,10 +121,7 @@ def logs(context: Context, api: str, job_id: str, worker: str | None, container:
 
     lines = Client(context.settings).get(api, job_id).logs(worker=worker, container=container, follow=follow)
     for line in lines:
-        if context.as_json:
-            click.echo(show.log_json(line))
-        else:
-            click.echo(show.log_line(line))
+        show.log(context, line)
 
 
 @click.command()
@@ -126,14 +130,11 @@ def logs(context: Context, api: str, job_id: str, worker: str | None, container:
 @common
 def stop(context: Context, api: str, job_id: str) -> None:
     """Stop JOB: workers finish the batch in hand; `resume` goes on from there."""
+    from batchflow.cli import show
     from batchflow.client import Client
 
     Client(context.settings).get(api, job_id).stop()
-    message = f"stopped job {job_id}"
-    if context.as_json:
-        print_json({"message": message})
-    else:
-        click.echo(message)
+    show.message(context, f"stopped job {job_id}")
 
 
 @click.command()
@@ -149,8 +150,8 @@ def resume(context: Context, api: str, job_id: str, watch: bool) -> None:
     job.resume()
     if watch:
         _watch_to_end(context, job, submitted_here=True)
-    elif context.as_json:
-        print_json({"message": f"resumed job {job_id}", "workflow": job.workflow})
+    elif not context.is_text:
+        context.print_document({"message": f"resumed job {job_id}", "workflow": job.workflow})
     else:
         click.echo(f"resumed job {job_id} as {job.workflow}")
 
@@ -162,10 +163,19 @@ def _watch_to_end(context: Context, job: Any, *, submitted_here: bool) -> None:
     from batchflow.status import model
 
     local = context.settings.engine == "local"
-    status = watch(job, stop_on_interrupt=submitted_here and local, flag=_local_flag(context), to_stderr=context.as_json)
-    show.job(job, status, as_json=context.as_json)
+    status = watch(job, stop_on_interrupt=submitted_here and local, flag=_local_flag(context), to_stderr=not context.is_text)
+    show.job(context, job, status)
     if status.status != model.SUCCEEDED:
         sys.exit(EXIT_INVALID if status.status == model.ENQUEUE_FAILED else EXIT_ENDED_OTHERWISE)
+
+
+def _show_again(text: Callable[[], str]) -> NoReturn:
+    """Until Ctrl-C: on a terminal in the same place, else below each other."""
+    while True:
+        shown = text()
+        click.clear()  # does nothing where there is no terminal
+        click.echo(shown if sys.stdout.isatty() else f"{shown}\n")
+        time.sleep(SHOWN_EVERY_S)
 
 
 def _overrides(workers: int | None, sets: Iterable[str]) -> dict[str, Any]:

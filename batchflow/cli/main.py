@@ -11,8 +11,9 @@ import click
 from batchflow.cli.apis import delete, deploy, prune
 from batchflow.cli.cluster import doctor, install
 from batchflow.cli.jobs import compile_command, get, logs, resume, stop, submit
-from batchflow.cli.options import EXIT_INTERRUPTED, EXIT_INVALID, Context, common, exit_code, print_json
-from batchflow.errors import BatchflowError
+from batchflow.cli.options import EXIT_INTERRUPTED, EXIT_INVALID, Context, common, exit_code
+from batchflow.cli.serve import serve
+from batchflow.errors import BatchflowError, SeveralErrors
 
 __all__ = ["cli", "main"]
 
@@ -41,8 +42,8 @@ def init(context: Context, directory: Path) -> None:
     from batchflow.cli.init import write_project
 
     files = write_project(directory)
-    if context.as_json:
-        print_json({"files": [str(file) for file in files]})
+    if not context.is_text:
+        context.print_document({"files": [str(file) for file in files]})
         return
     for file in files:
         click.echo(f"wrote {file}")
@@ -58,16 +59,17 @@ def step(name: str) -> None:
     sys.exit(run_step(name))
 
 
-for command in (submit, compile_command, get, logs, stop, resume, deploy, delete, prune, install, doctor):
+for command in (submit, compile_command, get, logs, stop, resume, deploy, delete, prune, install, doctor, serve):
     cli.add_command(command)
 
 
 def main() -> None:
-    """Run the command line; every error of ours is one line on stderr and an exit code."""
+    """Run the command line; every error of ours is a line on stderr; the exit code says of which sort it is."""
     try:
         cli(standalone_mode=False)
     except BatchflowError as error:
-        click.echo(f"batchflow: {error}", err=True)
+        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+            click.echo(f"batchflow: {one}", err=True)
         sys.exit(exit_code(error))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)

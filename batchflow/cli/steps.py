@@ -149,7 +149,7 @@ class _Step:
 def _prepare(step: _Step) -> int:
     from batchflow.prepare import prepare
 
-    step.retry(lambda: prepare(step.records, ApiRecords(step.store), step.environ))
+    step.retry(lambda: prepare(step.records, ApiRecords(step.store), open_sources(step.settings), step.environ))
     return contract.EXIT_OK
 
 
@@ -247,10 +247,10 @@ def _assignment(step: _Step, name: str) -> Assignment:
     )
 
 
-def _open_queues(step: _Step) -> tuple[Queue, Queue | None]:
-    """The run's queue, and the user's dead-letter queue if the job names one."""
+def _open_queues(step: _Step) -> tuple[Queue, Callable[[], Queue] | None]:
+    """The run's queue, and what opens the user's dead-letter queue if the job names one."""
     named = step.dead_letter_queue
-    dead_letters = step.retry(lambda: step.queues.open_arn(named.arn)) if named else None
+    dead_letters = partial(step.queues.open_arn, named.arn) if named else None
     return step.queues.open(step.enqueued.queue_url), dead_letters
 
 

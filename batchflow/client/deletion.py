@@ -38,6 +38,7 @@ def delete_api(services: Services, api: str, *, keep_cache: bool, told: Told) ->
         return
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda job_id: remove_job(services, api, job_id, told=told), ids))
+    services.keys.delete(services.keys.list(api))
     # Last: without its version a job's status can't be told.
     _, held = remove_unneeded(services, Survey(services, api))
     if held:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from batchflow.client.listing import THREADS
 from batchflow.client.plan import NO_JOB, Plan, check_plan
 from batchflow.client.services import Services
-from batchflow.errors import Conflict
+from batchflow.errors import Conflict, NotFound
 from batchflow.records import DeploymentRecord
 from batchflow.spec.api import load_apis
 from batchflow.spec.model import Api, ItemList, Submission
 from batchflow.spec.project import with_projects
 from batchflow.spec.reader import shown_path
 
-__all__ = ["CREATED", "UNCHANGED", "UPDATED", "Deployment", "deploy"]
+__all__ = ["CREATED", "UNCHANGED", "UPDATED", "Deployment", "deploy", "endpoints"]
 
 CREATED: Final = "created"
 UPDATED: Final = "updated"
@@ -58,6 +61,19 @@ def deploy(services: Services, file: Path) -> list[Deployment]:
     return deployed
 
 
+def endpoints(services: Services) -> dict[str, str]:
+    """The names of the deployed apis by their endpoints."""
+
+    def endpoint(name: str) -> tuple[str, str] | None:
+        current = services.apis.deployed(name)
+        with suppress(NotFound):  # it is being deleted
+            return (services.apis.api(name, current.api_id).endpoint, name) if current else None
+        return None
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(filter(None, pool.map(endpoint, services.apis.names())))
+
+
 def _any_job(api: Api) -> Submission:
     """The api is compiled for its errors, and that takes a submission."""
     return Submission(api.name, workers=1, source=ItemList([None], batch_size=1))
@@ -65,10 +81,7 @@ def _any_job(api: Api) -> Submission:
 
 def _refuse_taken_endpoints(services: Services, apis: Sequence[Api], file: Path) -> None:
     own = {api.name for api in apis}
-    taken = {}
-    for name in services.apis.names():
-        if name not in own and (current := services.apis.deployed(name)):
-            taken[services.apis.api(name, current.api_id).endpoint] = name
+    taken = {endpoint: name for endpoint, name in endpoints(services).items() if name not in own}
     for api in apis:
         if api.endpoint in taken:
             raise Conflict(

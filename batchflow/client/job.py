@@ -17,7 +17,7 @@ from batchflow.engines.protocol import LogLine
 from batchflow.enqueuer import recut
 from batchflow.errors import BatchflowError, InvalidInput
 from batchflow.queues.protocol import Depth
-from batchflow.records import FAILED, Checkpoint, FinalStatus, JobRef, Outcome, RunRecord
+from batchflow.records import FAILED, Checkpoint, FinalStatus, JobRef, Outcome, RunRecord, SubmissionRecord, job_document
 from batchflow.retry import Retry
 from batchflow.spec.model import Api
 from batchflow.spec.stored import submission_from_document
@@ -44,8 +44,10 @@ class FailedBatch:
 class Job:
     """A submitted job, by its names; keeps nothing but them, so every call says how things are now."""
 
-    def __init__(self, services: Services, api: str, job_id: str) -> None:
+    def __init__(self, services: Services, api: str, job_id: str, request: SubmissionRecord | None = None) -> None:
+        """`request` is the job's submission without its source, if the caller has it: it never changes."""
         self._services = services
+        self._request = request
         self.api = api
         self.id = job_id
 
@@ -60,11 +62,15 @@ class Job:
     @property
     def endpoint(self) -> str:
         """Where Cortex would have answered for this job."""
-        return f"{self._api().endpoint}?jobID={self.id}"
+        return f"{self.api_version().endpoint}?jobID={self.id}"
 
-    def api_spec(self) -> dict[str, Any]:
-        """The api's entry as it was written when the job was submitted."""
-        return dict(self._api().raw)
+    def api_version(self) -> Api:
+        """The api as it was when the job was submitted."""
+        return self._services.apis.api(self.api, self._submitted().api_id)
+
+    def document(self) -> dict[str, Any]:
+        """The job document of spec/cortex.md section 3 as it was at the submission: without the queue and the number of batches."""
+        return job_document(self._submitted())
 
     def status(self) -> JobStatus:
         """The latest run's status; the final one once it ended."""
@@ -126,7 +132,7 @@ class Job:
                     services.queues.remove(checkpoint.queue_url)
             record = records.submission()
             submission = submission_from_document(record.submission, api=self.api)
-            services.engine.submit(services.manifest(submission, self._api(), following), directory=record.directory)
+            services.engine.submit(services.manifest(submission, self.api_version(), following), directory=record.directory)
         records.save_run(RunRecord(following.run, services.engine.place))
 
     def logs(
@@ -158,8 +164,8 @@ class Job:
         began = time.monotonic()
         return self.status(), time.monotonic() - began
 
-    def _api(self) -> Api:
-        return self._services.apis.api(self.api, self._records().request().api_id)
+    def _submitted(self) -> SubmissionRecord:
+        return self._request or self._records().request()
 
     def _records(self) -> JobRecords:
         first = JobRecords(self._services.store, JobRef(self.api, self.id))
@@ -176,7 +182,7 @@ class Job:
         place = records.place() if seen.workflow is None and not seen.pods else engine.place
         return gather(
             records,
-            hook_due=self._api().has_hook,
+            hook_due=self.api_version().has_hook,
             workflow=seen.workflow,
             pods=seen.pods,
             explanation=seen.message,

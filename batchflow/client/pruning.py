@@ -9,7 +9,7 @@ A submission names what it needs only when its submission.json is written, after
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,8 +55,28 @@ def prune(services: Services, older_than: timedelta, *, api: str, dry_run: bool,
     if not dry_run:
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(lambda job: remove_job(services, job.api, job.job_id, told=told), expired))
+        _forget_keys(services, api, {(job.api, job.job_id) for job in expired})
     survey.forget(expired)
     return Pruned(expired, *remove_unneeded(services, survey, dry_run=dry_run))
+
+
+def _forget_keys(services: Services, api: str, removed: Collection[tuple[str, str]]) -> None:
+    """Delete the `Idempotency-Key`s of jobs that were removed, now or at a time when nobody looked for their keys."""
+    before = datetime.now(UTC) - SUBMITTING_AT_MOST
+
+    def is_unneeded(name: str) -> bool:
+        found = services.keys.record(name)
+        if found is None:
+            return False
+        key_api, record = found
+        if (key_api, record.job_id) in removed:
+            return True
+        old = datetime.fromisoformat(record.created_time) < before
+        return old and not JobRecords(services.store, JobRef(key_api, record.job_id)).exists
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        names = list(services.keys.list(api))
+        services.keys.delete([name for name, unneeded in zip(names, pool.map(is_unneeded, names), strict=True) if unneeded])
 
 
 def remove_unneeded(services: Services, survey: Survey, *, dry_run: bool = False) -> tuple[Shared, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ from batchflow.records import JobRef
 from batchflow.settings import Settings
 from batchflow.spec.model import Api, Submission
 from batchflow.store.jobs import ApiRecords
+from batchflow.store.keys import SubmissionKeys
 from batchflow.store.open import open_sources, open_store
 from batchflow.store.protocol import Sources, Store
 from batchflow.store.started import StartedRuns
@@ -23,15 +25,20 @@ __all__ = ["Services"]
 
 
 class Services:
-    """Each is opened when it is first needed, so that a command pays only for what it uses."""
+    """Each is opened when it is first needed, so that a command pays only for what it uses.
 
-    def __init__(self, settings: Settings) -> None:
+    `environ` is what the engines see of this process's environment; `sources` are the schemes beside `s3://` that are read here.
+    """
+
+    def __init__(self, settings: Settings, *, environ: Mapping[str, str] = os.environ, sources: Sequence[str] = ("file",)) -> None:
         self.settings = settings
+        self._environ = environ
+        self._sources = tuple(sources)
 
     @cached_property
     def completed(self) -> Settings:
         """With what the cluster's namespace is set to; raises NotFound if batchflow is not installed there."""
-        return complete(self.settings, os.environ)
+        return complete(self.settings, self._environ)
 
     @cached_property
     def store(self) -> Store:
@@ -46,17 +53,21 @@ class Services:
         return StartedRuns(self.store)
 
     @cached_property
+    def keys(self) -> SubmissionKeys:
+        return SubmissionKeys(self.store)
+
+    @cached_property
     def queues(self) -> Queues:
         return open_queues(self.settings)
 
     @cached_property
     def sources(self) -> Sources:
         """What this machine reads; local files of a cluster's job are uploaded."""
-        return open_sources(replace(self.settings, sources=("file",)))
+        return open_sources(replace(self.settings, sources=self._sources))
 
     @cached_property
     def engine(self) -> Engine:
-        return open_engine(self.settings)
+        return open_engine(self.settings, self._environ)
 
     def manifest(self, submission: Submission, api: Api, job: JobRef) -> dict[str, Any]:
         """The Argo Workflow of a run, for the engine."""

@@ -24,6 +24,7 @@ __all__ = [
     "caller",
     "cluster",
     "failed",
+    "gateway",
     "namespace",
     "role",
     "service_hint",
@@ -142,6 +143,19 @@ def role(of: Role, missing: Iterable[Mapping[str, str]] | None) -> Iterator[Find
     if missing is not None:
         texts = _in_words(missing)
         yield Finding(FAIL, "roles", f"{of.account} may not: {texts}", INSTALL_AGAIN) if texts else Finding(OK, "roles", of.account)
+
+
+def gateway(name: str, *, has_credentials: bool | None, available: bool, serves: bool | None) -> Finding:
+    """Of one that is installed in namespace `name`: its Secret, its pod, its Service. What the caller may not see counts as good."""
+    if has_credentials is False:
+        hint = f"make it: kubectl -n {name} create secret generic {contract.GATEWAY} --from-file={contract.CREDENTIALS_KEY}"
+        return Finding(FAIL, "gateway", f"there is no Secret {contract.GATEWAY} with a key {contract.CREDENTIALS_KEY}", hint)
+    if not available:
+        hint = f"see kubectl -n {name} describe pods -l app.kubernetes.io/name={contract.GATEWAY}"
+        return Finding(FAIL, "gateway", f"Deployment {contract.GATEWAY} has no pod that is ready", hint)
+    if serves is False:
+        return Finding(FAIL, "gateway", f"Service {contract.GATEWAY} does not lead to it", f"{INSTALL_AGAIN}; see the network policies")
+    return Finding(OK, "gateway", "it is ready")
 
 
 def settings(installed: Settings) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -65,6 +66,7 @@ class Examination:
             failed = failed or finding.level == FAIL
             yield finding
         yield from _guarded("permissions", lambda: iter([doctor.caller(_missing(checks.may, USER), namespace)]))
+        yield from _guarded("gateway", lambda: _gateway(checks, namespace))
         try:
             installed = installed_settings(kube, self._settings, self._environ)
         except BatchflowError as error:
@@ -124,9 +126,20 @@ def _namespace(checks: Checks, namespace: str) -> Iterator[Finding]:
     if exists is False:
         return
     accounts = (contract.STEP_ACCOUNT, CLEANUP.account, EXECUTOR.account)
-    yield from doctor.accounts({name: checks.has_account(name) for name in accounts}, checks.has_token(contract.TOKEN_SECRET))
+    yield from doctor.accounts({name: checks.has_account(name) for name in accounts}, checks.has_secret(contract.TOKEN_SECRET, "token"))
     for role in (EXECUTOR, CLEANUP):
         yield from doctor.role(role, _missing(partial(checks.account_may, role.account), role))
+
+
+def _gateway(checks: Checks, namespace: str) -> Iterator[Finding]:
+    available = checks.available(contract.GATEWAY)
+    if available is None:  # not installed, or not for the caller to see
+        return
+    has_credentials = checks.has_secret(contract.GATEWAY, contract.CREDENTIALS_KEY)
+    serves = checks.serves(contract.GATEWAY, contract.GATEWAY_PORT, "healthz")
+    yield doctor.gateway(namespace, has_credentials=has_credentials, available=available, serves=serves)
+    role = replace(USER, account=contract.GATEWAY)
+    yield from doctor.role(role, _missing(partial(checks.account_may, role.account), role))
 
 
 def _missing(may: Callable[[dict[str, str]], bool | None], role: Role) -> list[dict[str, str]] | None:

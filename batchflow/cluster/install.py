@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ FLAGS: Final = {
     "--s3-endpoint-url": "AWS_ENDPOINT_URL_S3",
     "--sqs-endpoint-url": "AWS_ENDPOINT_URL_SQS",
     "--log-level": "BATCHFLOW_LOG_LEVEL",
+    "--gateway-url": contract.ENV_GATEWAY_URL,
 }
 # Further ones that are taken over from the shell. What is about one machine (BATCHFLOW_LOCAL_DIR and the like) stays there.
 _FROM_SHELL: Final = (
@@ -48,21 +50,32 @@ _FROM_SHELL: Final = (
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # Kubernetes' DNS label
 _STORE: Final = re.compile(r"s3://[A-Za-z0-9._-]{3,255}(/[^\s]*)?")
 _ROLE_ARN: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+_CREDENTIALS_DIR: Final = "/etc/batchflow"  # in the gateway's pod
 _LOOPBACK: Final = re.compile(r"localhost|127\.[\d.]+|::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What to print. `config` is the ConfigMap's data; `role_arn` is the AWS role of our pods (IRSA), empty for none."""
+    """What to print.
+
+    `config` is the ConfigMap's data; `role_arn` is the AWS role of our pods (IRSA), empty for none; `gateway`: the HTTP API, too.
+    """
 
     namespace: str
     config: Mapping[str, str]
     role_arn: str = ""
     create_namespace: bool = False
+    gateway: bool = False
 
 
 def plan_installation(
-    namespace: str, flags: Mapping[str, str], environ: Mapping[str, str], *, role_arn: str = "", create_namespace: bool = False
+    namespace: str,
+    flags: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    role_arn: str = "",
+    create_namespace: bool = False,
+    gateway: bool = False,
 ) -> Installation:
     """`flags`: those of FLAGS that were given; what is missing comes from `environ`. Raises InvalidInput naming the flag."""
     if not _NAMESPACE.fullmatch(namespace):
@@ -74,6 +87,8 @@ def plan_installation(
     shell = {"AWS_REGION": environ.get("AWS_DEFAULT_REGION", ""), **environ}
     given = {name: shell.get(name, "") for name in (*FLAGS.values(), *_FROM_SHELL)}
     given.update({FLAGS[flag]: value for flag, value in flags.items()})
+    if gateway and not given[contract.ENV_GATEWAY_URL]:
+        given[contract.ENV_GATEWAY_URL] = f"http://{contract.GATEWAY}.{namespace}.svc:{contract.GATEWAY_PORT}"
     _check(given)
     config = {
         "BATCHFLOW_ENGINE": "argo",
@@ -83,7 +98,7 @@ def plan_installation(
         **{name: value for name, value in given.items() if value},
     }
     Settings.from_env(config)
-    return Installation(namespace, config, role_arn, create_namespace)
+    return Installation(namespace, config, role_arn, create_namespace, gateway)
 
 
 def manifests(installation: Installation, templates: Path) -> str:
@@ -111,7 +126,29 @@ def manifests(installation: Installation, templates: Path) -> str:
     documents.append(rendered("accounts"))
     documents += [rendered("role", role=role) for role in permissions.ROLES]
     documents.append(rendered("config"))
+    if installation.gateway:
+        documents.append(rendered("gateway", **_gateway_names(installation.config)))
     return "---\n".join(documents)
+
+
+def _gateway_names(config: Mapping[str, str]) -> dict[str, object]:
+    settings = Settings.from_env(config)
+    return {
+        "gateway": contract.GATEWAY,
+        "gateway_url": config[contract.ENV_GATEWAY_URL],
+        "port": contract.GATEWAY_PORT,
+        "user": permissions.USER,
+        "image": settings.image or contract.STEP_IMAGE,
+        "pull_secrets": settings.image_pull_secrets,
+        "step_cpu": settings.step_cpu,
+        "grace_s": settings.grace_s,
+        "config_hash": hashlib.sha256(repr(sorted(config.items())).encode()).hexdigest()[:16],
+        "env_credentials": contract.ENV_CREDENTIALS,
+        "credentials_dir": _CREDENTIALS_DIR,
+        "credentials_key": contract.CREDENTIALS_KEY,
+        "client_secret": contract.CLIENT_SECRET,
+        "client_secret_key": contract.CLIENT_SECRET_KEY,
+    }
 
 
 def _check(given: Mapping[str, str]) -> None:
@@ -122,7 +159,7 @@ def _check(given: Mapping[str, str]) -> None:
         raise InvalidInput(f'"{given["BATCHFLOW_STORE"]}" is not a store on S3', where="--store", hint=hint)
     if not given["AWS_REGION"]:
         raise InvalidInput("is not set", where="--region", hint="SQS needs it: give one such as us-west-2, or set AWS_REGION")
-    for flag in ("--endpoint-url", "--s3-endpoint-url", "--sqs-endpoint-url"):
+    for flag in ("--endpoint-url", "--s3-endpoint-url", "--sqs-endpoint-url", "--gateway-url"):
         if endpoint := given[FLAGS[flag]]:
             _check_endpoint(endpoint, f"{flag} ({FLAGS[flag]})")
 
@@ -134,7 +171,7 @@ def _check_endpoint(endpoint: str, where: str) -> None:
     except ValueError:
         host = ""
     if not host or url.scheme not in ("http", "https"):
-        raise InvalidInput(f'"{endpoint}" is not a URL', where=where, hint="an example: http://elasticmq.batchflow.svc:9324")
+        raise InvalidInput(f'"{endpoint}" is not a URL', where=where, hint="an example: http://name.batchflow.svc:9324")
     if _LOOPBACK.fullmatch(host):
         raise InvalidInput(f"{host} would be each pod itself", where=where, hint="give an address that pods can reach")
 

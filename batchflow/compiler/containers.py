@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from hera.workflows import models
 
 from batchflow import contract
-from batchflow.errors import InvalidInput
+from batchflow.compiler.environment import container_env, handler_env, serving_env
 from batchflow.settings import Settings
 from batchflow.spec.model import Additions, Api, Compute, Container, Handler, Probe
 
 __all__ = ["CORTEX_MOUNT", "MNT_MOUNT", "handler_containers", "pod_volumes"]
 
-# Cortex's last releases with each generation's interface, for code that asks.
-HANDLER_VERSION: Final = "0.35.0"
-CONTAINER_VERSION: Final = "0.42.1"
+SERVING_IMAGE: Final = "tensorflow/serving:2.18.0"
+SERVING_GPU_IMAGE: Final = f"{SERVING_IMAGE}-gpu"
 SHM_DIR: Final = "/dev/shm"
 
 MNT_MOUNT: Final = models.VolumeMount(name="mnt", mount_path=contract.MNT_DIR)
@@ -23,11 +23,12 @@ CORTEX_MOUNT: Final = models.VolumeMount(name="cortex", mount_path="/cortex")
 
 
 def handler_containers(api: Api, settings: Settings) -> list[models.UserContainer]:
-    """One for a Handler class; as many as the api has otherwise."""
+    """One for a Handler class, after its TensorFlow Serving if it has models; as many as the api has otherwise."""
     if api.handler:
-        return [_handler(api, api.handler, settings)]
+        serving = [_serving(api, api.handler)] if api.handler.models else []
+        return [*serving, _handler(api, api.handler, settings.handler_image)]
     assert api.pod is not None  # spec: exactly one of the two
-    return [_container(api, container) for container in api.pod.containers]
+    return [_sidecar(container, container_env(api, container), api.additions) for container in api.pod.containers]
 
 
 def pod_volumes(api: Api) -> list[models.Volume]:
@@ -44,52 +45,40 @@ def pod_volumes(api: Api) -> list[models.Volume]:
     return volumes
 
 
-def _handler(api: Api, handler: Handler, settings: Settings) -> models.UserContainer:
-    if handler.type != "python":
-        raise InvalidInput(f"type {handler.type} can't be run yet", where=f"{api.name} (BatchAPI): {handler.key}: type", hint="use python")
-    additions = api.additions
-    env = {
-        "CORTEX_VERSION": HANDLER_VERSION,
-        "CORTEX_KIND": "BatchAPI",
-        contract.ENV_LOG_LEVEL: handler.log_level.upper(),
-        contract.ENV_PORT: str(api.port),
-        contract.ENV_PROJECT: contract.PROJECT_DIR,
-        contract.ENV_API_SPEC: contract.API_SPEC,
-        contract.ENV_JOB_SPEC: contract.JOB_SPEC,
-        contract.ENV_MNT: contract.MNT_DIR,
-        contract.ENV_VENVS: contract.VENV_DIR,
-        contract.ENV_RUNTIME: contract.RUNTIME_DIR,
-        contract.ENV_BATCH_TIMEOUT: str(additions.batch_timeout_s),
-        contract.ENV_MAX_CONCURRENCY: str(additions.max_concurrency),
-        "PYTHONPATH": f"$({contract.ENV_RUNTIME})",
-        "PYTHONUNBUFFERED": "1",
-        **({contract.ENV_PYTHON_PATH: handler.python_path} if handler.python_path else {}),
-        **handler.env,
-    }
+def _handler(api: Api, handler: Handler, default_image: str) -> models.UserContainer:
+    """The runtime, which serves the class; with TensorFlow Serving beside it, that is what computes on the devices."""
+    compute = replace(handler.compute, shm=handler.shm_size)
     container = Container(
         name=contract.CONTAINER_HANDLER,
-        image=handler.image or settings.handler_image,
+        image=handler.image or default_image,
         command=("python3", "-m", "batchflow_runtime"),
-        env=env,
-        compute=Compute(**{**_fields(handler.compute), "shm": handler.shm_size}),
+        compute=replace(compute, gpu=0, inf=0) if handler.models else compute,
     )
-    return _sidecar(container, additions, port=api.port, working_dir=contract.PROJECT_DIR)
+    return _sidecar(container, handler_env(api, handler), api.additions, working_dir=contract.PROJECT_DIR)
 
 
-def _container(api: Api, container: Container) -> models.UserContainer:
-    env = {
-        contract.ENV_PORT: str(api.port),
-        "CORTEX_VERSION": CONTAINER_VERSION,
-        contract.ENV_LOG_LEVEL: "INFO",
-        contract.ENV_JOB_DOCUMENT: contract.JOB_DOCUMENT,
-        contract.ENV_MNT: contract.MNT_DIR,
-        **container.env,
-    }
-    named = Container(**{**_fields(container), "env": env})
-    return _sidecar(named, api.additions, port=api.port, working_dir=None)
+def _serving(api: Api, handler: Handler) -> models.UserContainer:
+    """TensorFlow Serving with the models that `prepare` has put beside it; a model that can't be loaded ends it."""
+    compute = handler.compute
+    container = Container(
+        name=contract.CONTAINER_SERVING,
+        image=handler.tensorflow_serving_image or (SERVING_GPU_IMAGE if compute.gpu else SERVING_IMAGE),
+        command=("tensorflow_model_server",),
+        args=(
+            f"--port=$({contract.ENV_SERVING_GRPC_PORT})",
+            f"--rest_api_port=$({contract.ENV_SERVING_PORT})",
+            f"--rest_api_timeout_in_ms={api.additions.batch_timeout_s * 1000}",
+            f"--model_config_file=$({contract.ENV_MODELS})/{contract.SERVING_CONFIG}",
+            "--max_num_load_retries=0",
+        ),
+        compute=Compute(cpu=None, gpu=compute.gpu, inf=compute.inf),
+    )
+    return _sidecar(container, serving_env(handler), replace(api.additions, env_from_secrets=()))
 
 
-def _sidecar(container: Container, additions: Additions, *, port: int, working_dir: str | None) -> models.UserContainer:
+def _sidecar(
+    container: Container, env: list[models.EnvVar], additions: Additions, *, working_dir: str | None = None
+) -> models.UserContainer:
     mounts = [MNT_MOUNT, CORTEX_MOUNT]
     if container.compute.shm:
         mounts.append(models.VolumeMount(name=f"shm-{container.name}", mount_path=SHM_DIR))
@@ -100,7 +89,7 @@ def _sidecar(container: Container, additions: Additions, *, port: int, working_d
         image_pull_policy="IfNotPresent",
         command=list(container.command),
         args=list(container.args) or None,
-        env=[models.EnvVar(name=k, value=v) for k, v in container.env.items()],
+        env=env,
         env_from=secrets or None,
         working_dir=working_dir,
         resources=_resources(container.compute, additions.memory_limit),
@@ -135,7 +124,3 @@ def _liveness(probe: Probe | None) -> models.Probe | None:
         success_threshold=probe.success_threshold,
         failure_threshold=probe.failure_threshold,
     )
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}

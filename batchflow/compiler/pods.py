@@ -17,8 +17,6 @@ from batchflow.spec.quantity import quantity_value
 
 __all__ = ["Pods"]
 
-DEFAULT_IMAGE: Final = f"batchflow/step:{contract.VERSION}"
-
 # IAM roles for service accounts, and EKS Pod Identity: their webhook gives the service account's AWS credentials to every container of a
 # pod but those that this annotation names. https://github.com/aws/amazon-eks-pod-identity-webhook
 SKIP_CONTAINERS: Final = "eks.amazonaws.com/skip-containers"
@@ -98,6 +96,8 @@ class Pods:
             contract.ENV_JOB_SPEC: contract.JOB_SPEC,
             contract.ENV_API_SPEC: contract.API_SPEC,
             contract.ENV_PROJECT: contract.PROJECT_DIR,
+            contract.ENV_MODELS: contract.MODEL_DIR,
+            contract.ENV_CLIENT_CONFIG: contract.HANDLER_CLIENT_DIR if self._api.handler else contract.CLIENT_DIR,
         }
         container = self._main(contract.STEP_PREPARE, paths, MNT_MOUNT, CORTEX_MOUNT)
         fields = container.model_dump(exclude_none=True, by_alias=True)
@@ -119,7 +119,7 @@ class Pods:
             named[contract.ENV_STORE] = self._settings.store
         pod_name = models.EnvVarSource(field_ref=models.ObjectFieldSelector(field_path="metadata.name"))
         return models.Container(
-            image=self._settings.image or DEFAULT_IMAGE,
+            image=self._settings.image or contract.STEP_IMAGE,
             image_pull_policy="IfNotPresent",
             command=["python3", "-m", "batchflow", "step", step],
             env=[

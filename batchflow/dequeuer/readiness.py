@@ -1,16 +1,24 @@
 """Whether the handler is ready: the api's readiness probes, run by the dequeuer itself, since Kubernetes starts it first.
 
-Cortex's rules (spec/cortex.md section 3): every container's readiness probe must pass; HTTP passes on 200 to 399; unless a
-`tcp_socket` probe asks the api's own port, a TCP probe of that port is added.
+Cortex's rules (spec/cortex.md section 3): every container's readiness probe must pass, and goes on being asked, once in its period;
+HTTP passes on 200 to 399, whatever a redirect leads to; unless a `tcp_socket` probe asks the api's own port, a TCP probe of that port is
+added. Where we differ:
+
+- At first a probe is asked every 50 ms to 1 s instead of once in its period, since a job waits for it.
+- Later it is asked between batches, not beside them, so that a server with a single thread can answer.
+- One that fails then holds the next batch back until it passes again, asked as at first: `failure_threshold` has no effect.
+- A TCP probe of the api's own port is not asked again: the next batch's POST finds out as much.
+- Who is not ready within `start_timeout_s` ends the worker; Cortex waited for ever.
 """
 
 from __future__ import annotations
 
 import http.client
-import logging
+import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
@@ -20,11 +28,10 @@ import orjson
 
 from batchflow import contract
 from batchflow.errors import HandlerDown
+from batchflow.exchange import Connection, Origin, Request, target_of
 from batchflow.spec.model import Api, Probe
 
 __all__ = ["Readiness", "hint_of", "probes_of"]
-
-_log = logging.getLogger(__name__)
 
 # A Handler that failed to start that often in a row is given up, with its own words.
 MAX_FAILED_STARTS: Final = 3
@@ -37,9 +44,13 @@ def probes_of(api: Api, port: int) -> tuple[Probe, ...]:
     containers = api.pod.containers if api.pod else ()
     named = [c.readiness_probe for c in containers if c.readiness_probe]
     probes = [replace(p, port=port) if p.port == api.port else p for p in named]
-    if not any(p.kind == "tcp_socket" and p.port == port for p in probes):
+    if not any(_of_own_port(p, port) for p in probes):
         probes.insert(0, Probe("tcp_socket", port=port))
     return tuple(dict.fromkeys(probes))
+
+
+def _of_own_port(probe: Probe, port: int) -> bool:
+    return probe.kind == "tcp_socket" and probe.port == port
 
 
 def hint_of(api: Api) -> str:
@@ -53,7 +64,8 @@ class Readiness:
     """Waits for the handler. Used by several slots at once: one of them asks, the others wait for it.
 
     Args:
-        probes: what must pass.
+        probes: what must pass; see `probes_of`.
+        port: the api's own.
         failures: the file in which the Handler runtime notes why it could not start, a JSON line {"reason", "time"} each time.
         timeout_s: how long to wait (`start_timeout_s`).
         waiting: told what is waited for; "" once the handler is ready.
@@ -61,14 +73,25 @@ class Readiness:
     """
 
     def __init__(
-        self, probes: tuple[Probe, ...], *, failures: Path, timeout_s: float, waiting: Callable[[str], None], hint: str = ""
+        self,
+        probes: tuple[Probe, ...],
+        port: int,
+        *,
+        failures: Path,
+        timeout_s: float,
+        waiting: Callable[[str], None],
+        hint: str = "",
     ) -> None:
         self._probes = probes
+        self._repeated = [probe for probe in probes if not _of_own_port(probe, port)]
+        self._due: dict[Probe, float] = {}  # when a repeated probe is to be asked next; empty until it was ready once
+        self._next_due = 0.0
         self._failures = failures
         self._timeout_s = timeout_s
         self._waiting = waiting
         self._hint = hint
         self._known_failures = 0
+        self._was_ready = False
         self._one_at_a_time = Lock()
 
     def wait(self, abandon: Event, since: float | None = None) -> bool:
@@ -80,6 +103,23 @@ class Readiness:
         with self._one_at_a_time:
             return self._wait(abandon, began)
 
+    def still(self, abandon: Event) -> bool:
+        """To be called before each batch, once `wait` was true: asks the probes whose period is over; else as `wait`."""
+        if time.monotonic() < self._next_due:
+            return True
+        with self._one_at_a_time:
+            now = time.monotonic()
+            due = [probe for probe in self._repeated if self._due[probe] <= now]  # none, if another slot has just asked
+            if any(_problem(probe) for probe in due):
+                return self._wait(abandon, now)
+            self._asked(due)
+            return True
+
+    def _asked(self, probes: Iterable[Probe]) -> None:
+        now = time.monotonic()
+        self._due |= {probe: now + max(probe.period_s, 1) for probe in probes}
+        self._next_due = min(self._due.values(), default=math.inf)
+
     def _wait(self, abandon: Event, began: float) -> bool:
         passed = {probe: 0 for probe in self._probes}
         pause_s, said = FIRST_PAUSE_S, ""
@@ -87,6 +127,8 @@ class Readiness:
             failing = self._ask(passed, time.monotonic() - began)
             if not failing:
                 self._known_failures = len(self._reasons())
+                self._was_ready = True
+                self._asked(self._repeated)
                 self._waiting("")
                 return True
             self._give_up_if_hopeless(failing, time.monotonic() - began)
@@ -101,7 +143,8 @@ class Readiness:
         """Ask each probe once more, count in `passed` how often in a row it passed; returns what is wrong, "" if nothing."""
         wrong = ""
         for probe in self._probes:
-            problem = "not yet asked" if age_s < probe.initial_delay_s else _problem(probe)
+            early = age_s < probe.initial_delay_s and not self._was_ready
+            problem = "not yet asked" if early else _problem(probe)
             passed[probe] = 0 if problem else passed[probe] + 1
             if not wrong and passed[probe] < max(probe.success_threshold, 1):
                 wrong = problem or f"port {probe.port} answered {passed[probe]} of {probe.success_threshold} times"
@@ -141,14 +184,12 @@ def _problem(probe: Probe) -> str:
         if probe.kind == "tcp_socket":
             socket.create_connection((contract.HANDLER_HOST, probe.port), timeout_s).close()
             return ""
-        connection = http.client.HTTPConnection(contract.HANDLER_HOST, probe.port, timeout=timeout_s)
-        try:
-            connection.request("GET", probe.path or "/")
-            status = connection.getresponse().status
-        finally:
-            connection.close()
+        origin = Origin("http", contract.HANDLER_HOST, probe.port)
+        with closing(Connection(origin)) as connection:
+            request = Request("GET", origin, target_of(probe.path), {"Connection": "close"})
+            status = connection.exchange(request, time.monotonic() + timeout_s).status
     except ConnectionRefusedError:
         return f"nothing listened on {where}"
     except (OSError, http.client.HTTPException) as error:
         return f"{where} did not answer its readiness probe ({error or type(error).__name__})"
-    return "" if 200 <= status <= 399 else f"{where}{probe.path or '/'} answered its readiness probe with {status}"
+    return "" if 200 <= status <= 399 else f"{where}{request.target} answered its readiness probe with {status}"

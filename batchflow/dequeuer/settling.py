@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from threading import Event
 from typing import Final
 
@@ -28,11 +29,15 @@ DLQ_PAUSE_S: Final = 5.0
 
 
 class DeadLetters:
-    """The user's dead-letter queue. One that has refused everything for `patience_s` is asked only once for each further batch."""
+    """The user's dead-letter queue, opened when the first batch is to go there: a job whose batches succeed doesn't need it.
 
-    def __init__(self, queue: Queue, max_receive_count: int, *, patience_s: float, abandon: Event) -> None:
+    One that has refused everything for `patience_s`, or could not be opened, is asked only once for each further batch.
+    """
+
+    def __init__(self, open_queue: Callable[[], Queue], max_receive_count: int, *, patience_s: float, abandon: Event) -> None:
         self.max_receive_count = max_receive_count
-        self._queue = queue
+        self._open_queue = open_queue
+        self._queue: Queue | None = None
         self._patience_s = patience_s
         self._abandon = abandon
         self._refusing_since: float | None = None
@@ -50,10 +55,11 @@ class DeadLetters:
                 return refused.reason
             _log.warning("the dead-letter queue refuses, trying again", extra={"reason": refused.reason})
             if self._abandon.wait(min(DLQ_PAUSE_S, self._patience_s)):
-                raise Unreachable(f"the dead-letter queue refuses: {refused.reason}", where=self._queue.url)
+                raise Unreachable(f"the dead-letter queue refuses: {refused.reason}")
 
     def _send(self, message: Message) -> Refused | None:
         try:
+            self._queue = self._queue or self._open_queue()
             refused = self._queue.send([message])
         except BatchflowError as error:
             return Refused(message, str(error), permanent=False)

@@ -47,7 +47,8 @@ class Slot:
     def _handle(self, batch: Batch) -> float | None:
         """How long the handler had the batch; None if the worker is closing, or it did not get it."""
         try:
-            answer = self._post(batch) if self._settling.may_start(batch) else None
+            ready = self._readiness.still(self._closing)
+            answer = self._post(batch) if ready and self._settling.may_start(batch) else None
             if answer is None:
                 return None
             if answer.result is Result.OK:

@@ -36,8 +36,8 @@ _LOOK_AGAIN_S: Final = 0.1
 _JOIN_S: Final = 1.5  # longer than a poll
 
 
-def work(assignment: Assignment, queue: Queue, dead_letters: Queue | None, stop: Event, *, replaced: bool) -> int:
-    """Handle batches until none is left; `replaced`: this worker replaces a lost pod.
+def work(assignment: Assignment, queue: Queue, dead_letters: Callable[[], Queue] | None, stop: Event, *, replaced: bool) -> int:
+    """Handle batches until none is left; `dead_letters` opens the user's queue for those that fail; `replaced`: in place of a lost pod.
 
     Returns an exit code of contract.py: 0, 69 (the handler is down), 75 (store or queue were out of reach) or 143 (`stop` was set).
     Any other error is raised after an orderly end.
@@ -46,7 +46,7 @@ def work(assignment: Assignment, queue: Queue, dead_letters: Queue | None, stop:
     return _Worker(assignment, queue, dead_letters, leaving, stop).run()
 
 
-def work_off(assignment: Assignment, queue: Queue, dead_letters: Queue | None, stop: Event, accounting: Accounting) -> int:
+def work_off(assignment: Assignment, queue: Queue, dead_letters: Callable[[], Queue] | None, stop: Event, accounting: Accounting) -> int:
     """As `work`, for finalize: until `accounting` (to which it adds) misses none, or nothing was left for one visibility timeout.
 
     Waits for the handler to be ready even if no batch is left: the hook is next.
@@ -62,7 +62,7 @@ class _Worker:
         self,
         assignment: Assignment,
         queue: Queue,
-        dead_letters: Queue | None,
+        dead_letters: Callable[[], Queue] | None,
         leaving: Leaving,
         stop: Event,
         accounting: Accounting | None = None,
@@ -87,6 +87,7 @@ class _Worker:
         settling = Settling(assignment, queue, dlq, self._committer, self._progress, retry)
         self._readiness = Readiness(
             probes_of(assignment.api, assignment.port),
+            assignment.port,
             failures=assignment.mnt / contract.FAILURES_FILE,
             timeout_s=additions.start_timeout_s,
             waiting=self._progress.waiting_for,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from batchflow.engines.protocol import Engine
@@ -10,12 +11,12 @@ from batchflow.settings import Settings
 __all__ = ["complete", "open_engine"]
 
 
-def open_engine(settings: Settings) -> Engine:
-    """The engine of `settings.engine`."""
+def open_engine(settings: Settings, environ: Mapping[str, str] = os.environ) -> Engine:
+    """The engine of `settings.engine`; `environ` is what local jobs see of this process's environment."""
     if settings.engine == "local":
         from batchflow.engines.local.engine import LocalEngine
 
-        return LocalEngine(settings)
+        return LocalEngine(settings, environ)
     from batchflow.engines.argo.engine import ArgoEngine  # the kubernetes client takes half a second to import
 
     return ArgoEngine(settings)

@@ -24,11 +24,12 @@ def check_source(source: Source, sources: Sources) -> None:
     """
     if isinstance(source, ItemList):
         return
+    files = list_files(source, sources)  # first, since bad globs are told before bad paths
     for path in source.s3_paths:
         if not (_S3_PATH.fullmatch(path) or _LOCAL_PATH.fullmatch(path)):
             what = f'"{path}" is not a valid s3 path (e.g. s3://bucket/path)'
             raise InvalidInput(what, where=source.key, kind="aws.invalid_s3_path")
-    if next(list_files(source, sources), None) is None:
+    if next(files, None) is None:
         raise nothing_matches(source)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import logging
+import time
 from threading import Event, Thread
 from typing import Final
 
 from batchflow import contract
 from batchflow.errors import Unreachable
+from batchflow.exchange import Client
 from batchflow.records import HookAnswer, JobRef
 
 __all__ = ["ask_hook"]
@@ -54,12 +56,10 @@ def ask_hook(job: JobRef, port: int, *, timeout_s: float, grace_s: float, stop: 
 
 
 def _post(job: JobRef, port: int, timeout_s: float) -> HookAnswer:
-    connection = http.client.HTTPConnection(contract.HANDLER_HOST, port, timeout=timeout_s)
+    client = Client(port)
+    headers = {"Content-Type": "application/json", contract.HEADER_JOB: job.job_id}
     try:
-        headers = {"Content-Type": "application/json", contract.HEADER_JOB: job.job_id}
-        connection.request("POST", contract.HOOK_PATH, contract.HOOK_BODY, headers)
-        response = connection.getresponse()
-        first = response.read(contract.MAX_REASON_BYTES).decode(errors="replace").strip().partition("\n")[0].strip()
+        reply = client.ask("POST", contract.HOOK_PATH, headers, contract.HOOK_BODY, time.monotonic() + timeout_s)
     except ConnectionRefusedError as error:
         raise Unreachable("the handler went away before the hook", where=f"{contract.HANDLER_HOST}:{port}") from error
     except TimeoutError:
@@ -67,7 +67,6 @@ def _post(job: JobRef, port: int, timeout_s: float) -> HookAnswer:
     except (OSError, http.client.HTTPException) as error:
         return HookAnswer(job.run, 0, ok=False, error=f"the connection broke: {error or type(error).__name__}")
     finally:
-        connection.close()
-    ok = response.status in (OK, NO_HOOK)
-    error_text = "" if ok else f"status {response.status}" + (f": {first}" if first else "")
-    return HookAnswer(job.run, response.status, ok=ok, error=error_text)
+        client.close()
+    ok = reply.status in (OK, NO_HOOK)
+    return HookAnswer(job.run, reply.status, ok=ok, error="" if ok else reply.reason)

@@ -95,6 +95,10 @@ class Queues(Protocol):
         """A user's queue by its ARN; raises `errors.NotFound` if there is none that we may see."""
         ...
 
+    def has_arn(self, arn: str) -> bool:
+        """Whether `open_arn` would find it; makes nothing. Raises InvalidInput for no FIFO queue's ARN, Unreachable if nobody knows."""
+        ...
+
     def remove(self, url: str) -> None:
         """Delete the queue with all messages; no error if it is gone."""
         ...

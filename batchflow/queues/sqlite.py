@@ -97,9 +97,11 @@ class SqliteQueues:
 
     def open_arn(self, arn: str) -> Queue:
         """The queue that the ARN's last part names, made at first use: a local run needs nothing that was set up before."""
-        if not arn.startswith("arn:"):
-            raise InvalidInput(f'"{arn}" is not the ARN of a queue', hint="an example: arn:aws:sqs:us-west-2:123456789012:failed.fifo")
-        return self.create(arn.rpartition(":")[2], visibility_s=0, tags={})
+        return self.create(_name(arn), visibility_s=0, tags={})
+
+    def has_arn(self, arn: str) -> bool:
+        check_name(_name(arn))
+        return True
 
     def remove(self, url: str) -> None:
         path = _path(url)
@@ -113,6 +115,12 @@ class SqliteQueues:
 
     def _file(self, name: str) -> Path:
         return self._directory / (check_name(name) + _SUFFIX)
+
+
+def _name(arn: str) -> str:
+    if not arn.startswith("arn:"):
+        raise InvalidInput(f'"{arn}" is not the ARN of a queue', hint="an example: arn:aws:sqs:us-west-2:123456789012:failed.fifo")
+    return arn.rpartition(":")[2]
 
 
 class SqliteQueue:

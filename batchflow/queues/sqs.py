@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
@@ -53,8 +54,10 @@ _PERMANENT: Final = {
 class SqsQueues:
     """The account's queues. Threads share it and its queues: a client takes 60 ms to make and is thread-safe."""
 
-    def __init__(self) -> None:
-        self._client = _connect(os.environ.get("AWS_REGION"))  # boto3 itself only looks at AWS_DEFAULT_REGION
+    @cached_property
+    def _client(self) -> SQSClient:
+        """At first use: a queue's ARN says its region itself."""
+        return _connect(os.environ.get("AWS_REGION"))  # boto3 itself only looks at AWS_DEFAULT_REGION
 
     def create(self, name: str, *, visibility_s: int, tags: Mapping[str, str]) -> Queue:
         attributes: dict[Any, str] = {
@@ -92,15 +95,22 @@ class SqsQueues:
                 yield from (name for name in names if name.endswith(".fifo"))
 
     def open_arn(self, arn: str) -> Queue:
-        match = _ARN.fullmatch(arn)
-        if not match:
-            raise InvalidInput(f'"{arn}" is not the ARN of a queue', hint="an example: arn:aws:sqs:us-west-2:123456789012:failed.fifo")
-        name = check_name(match["name"])
-        region = match["region"]
-        client = self._client if region == self._client.meta.region_name else _connect(region)
+        named = _parsed(arn)
+        client = _connect(named["region"])
         with _translated("GetQueueUrl", arn):
-            url = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=match["account"])["QueueUrl"]
+            url = client.get_queue_url(QueueName=check_name(named["name"]), QueueOwnerAWSAccountId=named["account"])["QueueUrl"]
         return SqsQueue(client, url)
+
+    def has_arn(self, arn: str) -> bool:
+        """As in the Protocol. A queue of another account that is not shared with us is said not to exist, so nobody knows."""
+        try:
+            self.open_arn(arn)
+        except NotFound as error:
+            named = _parsed(arn)
+            if _account(named["region"]) in (named["account"], None):
+                return False
+            raise Unreachable("another account's queue is not there, or not shared with us", where=arn) from error
+        return True
 
     def remove(self, url: str) -> None:
         try:
@@ -182,6 +192,23 @@ class SqsQueue:
             # ReceiptHandleIsInvalid; MessageNotInflight; InvalidParameterValue with "… for parameter ReceiptHandle is invalid".
             if "ReceiptHandle" not in text and "MessageNotInflight" not in text:
                 raise Unreachable(f"{operation} failed for a message: {text}", where=self._url)
+
+
+def _parsed(arn: str) -> re.Match[str]:
+    """Its region, account and name; raises InvalidInput."""
+    match = _ARN.fullmatch(arn)
+    if not match:
+        raise InvalidInput(f'"{arn}" is not the ARN of a queue', hint="an example: arn:aws:sqs:us-west-2:123456789012:failed.fifo")
+    return match
+
+
+def _account(region: str) -> str | None:
+    """Ours; None if AWS does not say, as where SQS is not AWS's own."""
+    config = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=CONNECT_TIMEOUT_S, retries={"total_max_attempts": 1})
+    try:
+        return str(boto3.session.Session().client("sts", region_name=region, config=config).get_caller_identity()["Account"])
+    except (BotoCoreError, ClientError):
+        return None
 
 
 def _connect(region: str | None) -> SQSClient:

@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import importlib.util
 import inspect
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from .reasons import StartError
+from .generations import CLASS_NAMES, HOOK, KEYS, Generation, argument_names, generation
+from .metrics import MetricsClient
+from .reasons import StartError, describe
+from .serving import TensorFlowClient
 from .settings import Settings
 
 __all__ = ["LoadedHandler", "api_entry", "load", "merge_config"]
-
-_HOOK = "on_job_complete"
-
-
-@dataclass(frozen=True)
-class _Generation:
-    """What a class must look like; `batch_args` and `init_args` may be asked for by name, the `required_args` must be."""
-
-    class_name: str
-    method: str
-    batch_args: tuple[str, ...]
-    init_args: tuple[str, ...] = ("config", "job_spec")
-    required_args: tuple[str, ...] = ("config",)
-
-
-_GENERATIONS = {
-    "handler": _Generation("Handler", "handle_batch", ("payload", "batch_id")),
-    "predictor": _Generation("PythonPredictor", "predict", ("payload", "batch_id", "headers", "query_params")),
-}
 
 
 class LoadedHandler:
     """An instance of the user's class. Its methods raise whatever the user's code raises."""
 
-    def __init__(self, instance: Any, generation: _Generation, job_id: str) -> None:
+    def __init__(self, instance: Any, method: str, job_id: str) -> None:
         self.job_id = job_id
-        self._handle = getattr(instance, generation.method)
-        self._batch_args = _arguments(self._handle)
-        self._hook = getattr(instance, _HOOK, None)
+        self._handle = getattr(instance, method)
+        self._batch_args = argument_names(self._handle)
+        self._hook = getattr(instance, HOOK, None) or None
 
     @property
     def has_hook(self) -> bool:
@@ -65,26 +49,28 @@ class LoadedHandler:
 def api_entry(settings: Settings) -> tuple[str, dict[str, Any]]:
     """`handler` or `predictor`, whichever key the api's entry of cortex.yaml has, and what is under it."""
     spec = _read_json(settings.api_spec)
-    for key in _GENERATIONS:
+    for key in KEYS:
         if spec.get(key):
             return key, spec[key]
     raise StartError(f"{settings.api_spec}: the api has neither handler nor predictor")
 
 
 def load(settings: Settings) -> LoadedHandler:
-    """Import the api's file, construct its class with the job's config; raises StartError, or what the user's code raises."""
+    """Load the api's file, construct its class with what it asks for; raises StartError, or what the user's code raises."""
     key, entry = api_entry(settings)
-    generation = _GENERATIONS[key]
-    module = _import(settings, entry["path"])
-    cls = getattr(module, generation.class_name, None)
-    if not inspect.isclass(cls):
-        raise StartError(f"{entry['path']}: {generation.class_name} class is not defined")
-    _check(cls, generation, entry["path"])
-    job = _read_json(settings.job_spec)
-    job_id = job["job_id"]  # read before the user's code can change it
-    given = {"config": merge_config(entry.get("config") or {}, job.get("config") or {}), "job_spec": job}
-    instance = cls(**{name: given[name] for name in _arguments(cls.__init__, bound=False)})
-    return LoadedHandler(instance, generation, job_id)
+    expected = generation(key, entry["type"])
+    document = _read_json(settings.job_spec)
+    cls = _find_class(settings, entry["path"], expected)
+    expected.check(cls, entry["path"])
+    sources: dict[str, Callable[[], Any]] = {
+        "config": lambda: merge_config(entry.get("config") or {}, document.get("config") or {}),
+        # Cortex's own also names the versions of the api's parts; ours has one for all of it.
+        "job_spec": lambda: {**copy.deepcopy(document), "spec_id": document["api_id"], f"{key}_id": document["api_id"]},
+        "metrics_client": lambda: MetricsClient(settings.metrics_host),
+        "tensorflow_client": lambda: _tensorflow_client(settings),
+    }
+    wanted = argument_names(cls.__init__)[1:]  # type: ignore[misc]  # of the class itself, no subclass's
+    return LoadedHandler(cls(**{name: sources[name]() for name in wanted}), expected.method, document["job_id"])
 
 
 def merge_config(api: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,13 +93,55 @@ def _read_json(path: str) -> dict[str, Any]:
         raise StartError(f"{path}: {error}") from error
 
 
-def _import(settings: Settings, path: str) -> ModuleType:
-    """Load the file under its own name, so that other modules and pickles find it, unless that name is taken."""
+def _tensorflow_client(settings: Settings) -> TensorFlowClient:
+    models = _read_json(settings.models)["models"]
+    keys = {model["name"]: model.get("signature_key") for model in models}
+    client = TensorFlowClient(keys, settings.serving_port, settings.batch_timeout_s)
+    client.wait_until_available()
+    return client
+
+
+def _find_class(settings: Settings, path: str, expected: Generation) -> type:
     file = os.path.join(settings.project, path)
-    if not path.endswith(".py"):
-        raise StartError(f"{path}: must be a .py file")
     if not os.path.isfile(file):
         raise StartError(f"{path}: there is no such file in the project")
+    if path.endswith(".pickle"):
+        return _unpickle(file, path)
+    module = _import(file, path)
+    cls = getattr(module, expected.class_name, None)
+    if inspect.isclass(cls):
+        return cls
+    raise StartError(f"{path}: {expected.class_name} class is not defined{_hint(module)}")
+
+
+def _hint(module: ModuleType) -> str:
+    """What to do about a class that another generation or type has."""
+    others = [name for name in CLASS_NAMES if inspect.isclass(getattr(module, name, None))]
+    if "ONNXPredictor" in others:
+        return "; ONNXPredictor is no longer supported: write a PythonPredictor that loads the model with onnxruntime"
+    return f"; there is {others[0]}, so look at key and type in cortex.yaml" if others else ""
+
+
+def _unpickle(file: str, path: str) -> type:
+    """A class of any name, pickled by dill, which brings the class's code along."""
+    try:
+        dill = importlib.import_module("dill")
+    except ImportError as error:
+        raise StartError(f"{path}: dill is needed to load it; add dill to requirements.txt") from error
+    try:
+        with open(file, "rb") as opened:
+            loaded = dill.load(opened)
+    except Exception as error:  # code of the user's may run while it is loaded
+        raise StartError(f"{path}: unable to load pickle: {describe(error)}") from error
+    if not inspect.isclass(loaded):
+        raise StartError(f"{path}: holds an object of type {type(loaded).__name__}; pickle the class itself")
+    return loaded
+
+
+def _import(file: str, path: str) -> ModuleType:
+    """Load the file under its own name, so that other modules and pickles find it, unless that name is taken."""
+    if not path.endswith(".py"):
+        raise StartError(f"{path}: must be a .py or .pickle file")
     name = os.path.basename(path)[: -len(".py")]
     name = "cortex_handler" if name in sys.modules else name
     spec = importlib.util.spec_from_file_location(name, file)
@@ -122,42 +150,3 @@ def _import(settings: Settings, path: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def _check(cls: type, generation: _Generation, path: str) -> None:
-    """Cortex's rules on methods and their arguments, with its texts (spec/cortex.md section 2)."""
-    where = f"{path}: class {cls.__name__}"
-    for method, allowed in (
-        ("__init__", generation.init_args),
-        (generation.method, generation.batch_args),
-        (_HOOK, ()),
-    ):
-        function = getattr(cls, method, None)
-        if function is None:
-            if method == _HOOK:
-                continue
-            raise StartError(f'{where}: required method "{method}" is not defined')
-        if not callable(function):
-            raise StartError(f'{where}: "{method}" is defined, but is not a method')
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-            raise StartError(f"{where}: {method} must be a plain method: nobody would await it, or iterate over it")
-        required = generation.required_args if method == "__init__" else ()
-        _check_arguments(where, method, function, allowed, required)
-
-
-def _check_arguments(where: str, method: str, function: Callable[..., Any], allowed: tuple[str, ...], required: tuple[str, ...]) -> None:
-    names = _arguments(function, bound=False)
-    invalid = f'{where}: invalid signature for method "{method}({", ".join(["self", *names])})"'
-    for name in required:
-        if name not in names:
-            raise StartError(f'{invalid}: "{name}" is a required argument, but was not provided')
-    for name in names:
-        if name not in allowed:
-            raise StartError(f'{invalid}: "{name}" is not a supported argument')
-
-
-def _arguments(function: Callable[..., Any], *, bound: bool = True) -> list[str]:
-    """Names of the arguments, without `self`, `*args` and `**kwargs`."""
-    parameters = list(inspect.signature(function).parameters.values())
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in parameters[0 if bound else 1 :] if p.kind not in variadic]

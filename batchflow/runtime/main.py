@@ -11,17 +11,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 
-from . import dotenv, virtualenv
+from .dependencies import install as install_dependencies
 from .executor import Executor
 from .handler import api_entry, load
 from .reasons import StartError, format_error, start_reason
 from .server import Server
 from .service import Service
 from .settings import Settings
-from .streams import install
+from .streams import install as install_streams
 
 __all__ = ["main"]
 
@@ -31,7 +30,8 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A pod's other containers start once kubelet has seen this one run, which it looks for every second. One that ends sooner may never be
 # seen, and the dequeuer, which would tell why, never start.
 _SEEN_WITHIN_S = 5
-_ENVIRONMENT_READY = "BATCHFLOW_ENVIRONMENT_READY"  # set for the process that the virtual environment's Python becomes
+_ENVIRONMENT_READY = "BATCHFLOW_ENVIRONMENT_READY"  # set for the process that goes on with the dependencies installed
+_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # where this package lies
 
 
 class _Terminated(BaseException):
@@ -41,12 +41,12 @@ class _Terminated(BaseException):
 def main() -> int:
     """Returns the exit code: 0 after SIGTERM, 1 if the handler can't be started, 143 after SIGTERM before it was."""
     settings = Settings.from_env(os.environ)
-    labels = install()
+    labels = install_streams()
     faulthandler.enable(sys.stderr.fileno())
     _on_stop(_terminate)
     try:
         _enter_environment(settings)
-        _add_python_path(os.path.join(settings.project, settings.python_path).rstrip(os.sep))
+        _add_python_path(settings.python_path)
         handler = load(settings)
         executor = Executor(settings.max_concurrency)
         service = Service(handler, executor, labels, project=settings.project, timeout_s=settings.batch_timeout_s)
@@ -67,23 +67,22 @@ def main() -> int:
 
 
 def _enter_environment(settings: Settings) -> None:
-    """Set the variables of `.env`, install the requirements; where there are any, the process goes on as their Python."""
+    """Install what the project depends on; where there is anything, or a `.env`, the process goes on as a Python that has it."""
     if os.environ.pop(_ENVIRONMENT_READY, None):
         return
-    project = Path(settings.project)
-    if (project / ".env").is_file():
-        os.environ.update(dotenv.parse((project / ".env").read_text(encoding="utf-8"), os.environ))
-    pip = (api_entry(settings)[1].get("dependencies") or {}).get("pip") or "requirements.txt"
-    quiet = settings.log_level in ("WARNING", "ERROR")
-    folder = virtualenv.ensure(project / pip, project, Path(settings.venvs), quiet=quiet)
-    if folder is None:
+    paths = api_entry(settings)[1].get("dependencies") or {}
+    interpreter = install_dependencies(settings, paths, os.environ)
+    if (interpreter.python, interpreter.environ) == (sys.executable, os.environ):
         return
-    os.environ[_ENVIRONMENT_READY] = "1"
-    os.environ["VIRTUAL_ENV"] = str(folder)
-    os.environ["PATH"] = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-    python = str(folder / "bin" / "python3")
     sys.stdout.flush()
-    os.execv(python, [python, "-m", __package__])
+    environ = {**interpreter.environ, "PYTHONPATH": _with_runtime(interpreter.environ.get("PYTHONPATH")), _ENVIRONMENT_READY: "1"}
+    os.execve(interpreter.python, [interpreter.python, "-m", str(__package__)], environ)
+
+
+def _with_runtime(python_path: str | None) -> str:
+    """The runtime itself must be found, too, where `.env` says another PYTHONPATH."""
+    folders = (python_path or "").split(os.pathsep)
+    return os.pathsep.join(filter(None, folders if _FOLDER in folders else [_FOLDER, *folders]))
 
 
 def _add_python_path(folder: str) -> None:

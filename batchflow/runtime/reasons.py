@@ -6,7 +6,7 @@ import os
 import traceback
 from types import FrameType, TracebackType
 
-__all__ = ["StartError", "batch_reason", "clip", "format_error", "format_stack", "frame_location", "start_reason"]
+__all__ = ["StartError", "batch_reason", "clip", "describe", "format_error", "format_stack", "frame_location", "start_reason"]
 
 # What the dequeuer keeps of a reason (DESIGN.md section 6: an attribute of a message in the DLQ).
 MAX_REASON_BYTES = 1024
@@ -21,7 +21,7 @@ def batch_reason(error: BaseException, project: str) -> str:
     """`ValueError: bad pixel (handler.py:31)`: the innermost line of the user's own code; at most 1 KiB."""
     where = _location(error, project)
     suffix = f" ({where})" if where else ""
-    return clip(_describe(error), MAX_REASON_BYTES - len(suffix.encode())) + suffix
+    return clip(describe(error), MAX_REASON_BYTES - len(suffix.encode())) + suffix
 
 
 def start_reason(error: BaseException, project: str) -> str:
@@ -29,7 +29,17 @@ def start_reason(error: BaseException, project: str) -> str:
     if isinstance(error, StartError):
         return clip(str(error))
     where = _location(error, project)
-    return clip(f"{where}: {_describe(error)}" if where else _describe(error))
+    return clip(f"{where}: {describe(error)}" if where else describe(error))
+
+
+def describe(error: BaseException) -> str:
+    """`ValueError: bad pixel`."""
+    name = type(error).__qualname__
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+    except Exception:  # a user's __str__ may raise anything
+        text = "(its text can't be had)"
+    return f"{name}: {text}" if text else name
 
 
 def clip(text: str, limit_bytes: int = MAX_REASON_BYTES) -> str:
@@ -61,15 +71,6 @@ def frame_location(frame: FrameType | None, project: str) -> str:
             return f"{os.path.relpath(os.path.realpath(frame.f_code.co_filename), project)}:{frame.f_lineno}"
         frame = frame.f_back
     return f"{os.path.basename(innermost.f_code.co_filename)}:{innermost.f_lineno}" if innermost else ""
-
-
-def _describe(error: BaseException) -> str:
-    name = type(error).__qualname__
-    try:
-        text = error.msg if isinstance(error, SyntaxError) else str(error)
-    except Exception:  # a user's __str__ may raise anything
-        text = "(its text can't be had)"
-    return f"{name}: {text}" if text else name
 
 
 def _location(error: BaseException, project: str) -> str:

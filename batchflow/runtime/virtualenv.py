@@ -1,77 +1,56 @@
-"""The project's requirements, installed into a virtual environment that is built once and used by every worker that may.
-
-An environment is named by what it is made of, lies beside its lock, and counts only with its marker, which is written last; so a
-killed builder leaves nothing that is taken for whole, and of several workers that start together one builds while the others wait.
-"""
+"""The project's requirements, installed by pip into a virtual environment."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
-import shutil
 import site
 import subprocess
 import sys
 import sysconfig
-import venv
-from collections import deque
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from .reasons import StartError
+from .environments import ensure as ensure_environment
+from .environments import statements
+from .installer import Installer
 
 __all__ = ["ensure"]
 
-_MARKER = ".complete"
 _NESTED = re.compile(r"(?:-r|-c|--requirement|--constraint)(?:\s+|=)?(\S+)")
 _EDITABLE = re.compile(r"(?:-e|--editable)\b")
 _SKIPPED_FOLDERS = {"__pycache__", ".git"}
 
 
-def ensure(requirements: Path, project: Path, venvs: Path, *, quiet: bool) -> Path | None:
-    """The folder of an environment with these requirements, made if there is none; None if they name nothing.
+def ensure(requirements: Path, environments: Path, installer: Installer, python: str) -> Path | None:
+    """The folder of an environment with these requirements, on top of `python`'s own packages; None if they name nothing.
 
-    pip runs in `project`, and its output is shown as it comes, or, if `quiet`, only when it fails. Raises StartError with pip's reason.
+    Raises StartError with pip's reason.
     """
-    if not requirements.is_file() or not any(_statements(requirements)):
+    if not any(statements(requirements)):
         return None
-    folder = venvs / _key(requirements, project)
-    if (folder / _MARKER).exists():
-        return folder
-    venvs.mkdir(parents=True, exist_ok=True)
-    with open(f"{folder}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / _MARKER).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _build(folder, requirements, project, lock.fileno(), quiet=quiet)
-            (folder / _MARKER).touch()
-    return folder
+
+    def build(folder: Path, lock_fd: int) -> None:
+        _build(folder, requirements, installer, python, lock_fd)
+
+    return ensure_environment(environments, _key(requirements, installer.project, python), build)
 
 
-def _statements(requirements: Path) -> Iterator[str]:
-    for line in requirements.read_text(encoding="utf-8-sig").splitlines():
-        text = re.sub(r"(^|\s)#.*", "", line).strip()
-        if text:
-            yield text
-
-
-def _key(requirements: Path, project: Path) -> str:
+def _key(requirements: Path, project: Path, python: str) -> str:
     """Of everything that decides what pip would install, as far as it is in the project."""
     digest = hashlib.sha256()
-    made_with = [sys.version, os.path.realpath(sys.executable), sys.prefix, sysconfig.get_platform()]
+    made_with = [sys.version, python, os.path.realpath(python), sys.prefix, sysconfig.get_platform()]
     digest.update("\n".join(made_with).encode())
     _add_requirements(digest, requirements, project, set())
     return digest.hexdigest()[:32]
 
 
 def _add_requirements(digest: hashlib._Hash, requirements: Path, project: Path, seen: set[Path]) -> None:
-    if requirements in seen or not requirements.is_file():
+    if requirements in seen:
         return
     seen.add(requirements)
-    for statement in _statements(requirements):
+    for statement in statements(requirements):
         digest.update(statement.encode() + b"\n")
         nested = _NESTED.match(statement)
         if nested:
@@ -91,16 +70,18 @@ def _add_files(digest: hashlib._Hash, path: Path) -> None:
             digest.update(os.fsencode(file.relative_to(path.parent)) + hashlib.sha256(file.read_bytes()).digest())
 
 
-def _build(folder: Path, requirements: Path, project: Path, lock_fd: int, *, quiet: bool) -> None:
-    # Without pip of its own: the system's is seen through system-site-packages, and copying one takes seconds.
-    venv.EnvBuilder(system_site_packages=True, symlinks=True, with_pip=False).create(folder)
+def _build(folder: Path, requirements: Path, installer: Installer, below: str, lock_fd: int) -> None:
+    # Without pip of its own: the one below is seen through system-site-packages, and copying one takes seconds.
+    make = [below, "-I", "-m", "venv", "--system-site-packages", "--symlinks", "--without-pip", str(folder)]
+    installer.run(make, "a virtual environment can't be made", silent=True, lock_fd=lock_fd)
     python = str(folder / "bin" / "python3")
-    _inherit(python)
+    if below == sys.executable:
+        _inherit(python)
     pip = [python, "-I", "-m", "pip"]  # -I: the project's own modules must not shadow pip's
     if subprocess.run([python, "-I", "-c", "import pip"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
-        _run([python, "-I", "-m", "ensurepip"], project, lock_fd, quiet=True, what="pip can't be had")
+        installer.run([python, "-I", "-m", "ensurepip"], "pip can't be had", silent=True, lock_fd=lock_fd)
     install = [*pip, "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off", "-r", str(requirements)]
-    _run(install, project, lock_fd, quiet=quiet, what=requirements.name)
+    installer.run(install, requirements.name, lock_fd=lock_fd)
 
 
 def _inherit(python: str) -> None:
@@ -114,25 +95,3 @@ def _inherit(python: str) -> None:
     target = subprocess.run([python, "-I", "-c", script], check=True, stdout=subprocess.PIPE).stdout.decode().strip()
     folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
     Path(target, "batchflow-inherited.pth").write_text("\n".join(sorted(folders)) + "\n")
-
-
-def _run(command: list[str], project: Path, lock_fd: int, *, quiet: bool, what: str) -> None:
-    # A child that outlives us goes on holding the lock, so nobody builds in the same place meanwhile.
-    output: deque[str] = deque(maxlen=1000 if quiet else 50)
-    process = subprocess.Popen(command, cwd=str(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(lock_fd,))
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            output.append(line.decode("utf-8", "replace").rstrip())
-            if not quiet:
-                print(output[-1])
-        status = process.wait()
-    except BaseException:
-        process.kill()
-        raise
-    if status:
-        if quiet:
-            print("\n".join(output))
-        # pip's last word is the short one; those before it may list every version that there is
-        errors = [line for line in output if line.startswith("ERROR:")][-1:] or list(output)[-3:]
-        raise StartError(f"{what}: {' '.join(errors) or f'exit status {status}'}")

@@ -27,7 +27,7 @@ def parse_additions(field: Field | None, computes: tuple[Compute, ...]) -> Addit
         return default
     fields = field.fields()
     hook, limit = fields.get("on_job_complete"), fields.get("memory_limit")
-    account = fields.get("service_account")
+    account, client = fields.get("service_account"), fields.get("cortex_client")
     additions = Additions(
         on_job_complete=hook.boolean() if hook else None,
         start_timeout_s=fields.integer("start_timeout_s", default.start_timeout_s, least=1),
@@ -38,6 +38,7 @@ def parse_additions(field: Field | None, computes: tuple[Compute, ...]) -> Addit
         env_from_secrets=_names(fields, "env_from_secrets"),
         tolerations=_tolerations(fields.get("tolerations")),
         image_pull_secrets=_names(fields, "image_pull_secrets"),
+        cortex_client=client.boolean() if client else default.cortex_client,
     )
     fields.finish()
     for compute in computes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, Final
 
 from batchflow.errors import InvalidInput
-from batchflow.spec.reader import Document, Place
+from batchflow.spec.reader import MAX_TOLD, Document, Place
 
 __all__ = ["CANNOT_BE_EMPTY", "TOO_FEW", "TOO_SMALL", "Field", "Fields"]
 
@@ -115,15 +116,15 @@ class Fields:
         return key in self._values
 
     def get(self, key: str) -> Field | None:
-        self._asked.append(key)
+        if key not in self._asked:
+            self._asked.append(key)
         value = self._values.get(key)
         return None if value is None else Field(value, self.place.at(key))
 
     def need(self, key: str) -> Field:
         field = self.get(key)
         if field is None:
-            near = get_close_matches(key, [name for name in self._values if name not in self._asked], n=1)
-            raise self.place.at(key).error("must be defined", hint=f'is "{near[0]}" meant to be "{key}"?' if near else "")
+            raise self.place.at(key).error("must be defined", hint=self._misspelt(key))
         return field
 
     def string(self, key: str, default: str) -> str:
@@ -146,23 +147,31 @@ class Fields:
         given = [field for key in keys if (field := self.get(key))]
         if len(given) != 1:
             got = f" (got {' and '.join(field.key for field in given)})" if given else ""
-            raise self.place.error(f"specify exactly one of the following keys: {', '.join(keys)}{got}")
+            what = f"specify exactly one of the following keys: {', '.join(keys)}{got}"
+            raise self.place.error(what, hint="" if given else next(filter(None, map(self._misspelt, keys)), ""))
         return given[0]
 
-    def refuse(self, key: str, what: str, *, hint: str = "") -> None:
-        """The key has a meaning elsewhere, but not here."""
+    def refuse(self, key: str, what: str, *, hint: str = "") -> bool:
+        """The key has a meaning elsewhere, but not here; returns whether it is there."""
         self._refused.append(key)
-        if self._values.get(key) is not None:
-            raise self.place.at(key).called(*self.place.labels).error(what, hint=hint)
+        there = self._values.get(key) is not None
+        if there:
+            self.place.at(key).called(*self.place.labels).refuse(what, hint=hint)
+        return there
 
     def finish(self) -> None:
         if self.place.document.ignores_unknown:
             return
-        for key in self._values:
-            if key not in self._asked and key not in self._refused:
-                near = get_close_matches(key, self._asked, n=1)
-                hint = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(self._asked)}"
-                raise self.place.at(key).called(*self.place.labels).error(f'key "{key}" is not supported', hint=hint)
+        unknown = (key for key in self._values if key not in self._asked and key not in self._refused)
+        for key in islice(unknown, MAX_TOLD):
+            near = get_close_matches(key, self._asked, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(self._asked)}"
+            self.place.at(key).called(*self.place.labels).refuse(f'key "{key}" is not supported', hint=hint)
+
+    def _misspelt(self, key: str) -> str:
+        """A hint, if a key that nobody has asked for may be meant to be this one."""
+        near = get_close_matches(key, [name for name in self._values if name not in self._asked], n=1)
+        return f'is "{near[0]}" meant to be "{key}"?' if near else ""
 
 
 def found(value: Any) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from batchflow.spec.compute import parse_compute, refuse_larger_than
 from batchflow.spec.fields import Field, Fields
-from batchflow.spec.model import Compute, Dependencies, Handler
+from batchflow.spec.model import Compute, Dependencies, Handler, Model, Models
 from batchflow.spec.naming import env_map, project_path
 from batchflow.spec.quantity import quantity
 
-__all__ = ["parse_handler"]
+__all__ = ["MODEL_NAME", "SINGLE_MODEL", "parse_handler"]
+
+SINGLE_MODEL: Final = "default"  # the name of the one that `models.path` gives
+MODEL_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")  # it becomes a folder's name, and a part of a URL
 
 _TYPES: Final = ("python", "tensorflow")
+_S3_PATH: Final = re.compile(r"s3://[^/]+(/.*)?", re.DOTALL)
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _RESERVED_ENV: Final = ("CORTEX_",)
 _UNSUPPORTED: Final = "{} key is not supported for BatchAPI kind"
@@ -33,7 +38,7 @@ def parse_handler(field: Field, compute_field: Field | None) -> tuple[Handler, t
         config=_config(fields.get("config")),
         python_path=_python_path(fields.get("python_path")),
         image=fields.optional_string("image"),
-        tensorflow_serving_image=_serving_image(fields, type_),
+        tensorflow_serving_image=_serving_image(fields, type_, compute),
         env=env_map(fields.get("env"), reserved=_RESERVED_ENV),
         log_level=log_level.one_of(_LOG_LEVELS) if log_level else "info",
         shm_size=_shm_size(fields.get("shm_size"), compute),
@@ -43,7 +48,7 @@ def parse_handler(field: Field, compute_field: Field | None) -> tuple[Handler, t
     )
     for key in ("processes_per_replica", "threads_per_process"):
         if fields.integer(key, 1) != 1:
-            raise fields.place.at(key).error("must be 1 for BatchAPI kind", hint="raise the job's workers instead")
+            fields.place.at(key).refuse("must be 1 for BatchAPI kind", hint="raise the job's workers instead")
     fields.finish()
     return handler, node_groups
 
@@ -73,10 +78,13 @@ def _python_path(field: Field | None) -> str | None:
     return project_path(field)
 
 
-def _serving_image(fields: Fields, type_: str) -> str | None:
+def _serving_image(fields: Fields, type_: str, compute: Compute) -> str | None:
     if type_ != "tensorflow":
         fields.refuse("tensorflow_serving_image", f"tensorflow_serving_image is not supported for the {type_} type")
-    return fields.optional_string("tensorflow_serving_image")
+    image = fields.optional_string("tensorflow_serving_image")
+    if type_ == "tensorflow" and compute.inf and image is None:
+        raise fields.place.at("tensorflow_serving_image").error("must be defined for inf", hint="name one that is built for AWS Neuron")
+    return image
 
 
 def _shm_size(field: Field | None, compute: Compute) -> str | None:
@@ -97,32 +105,42 @@ def _dependencies(field: Field | None) -> Dependencies:
     return Dependencies(**{key: project_path(path) if path else getattr(default, key) for key, path in paths.items()})
 
 
-def _models(fields: Fields, type_: str) -> dict[str, Any] | None:
-    """As written; exactly one of `path`, `paths` and `dir`."""
+def _models(fields: Fields, type_: str) -> Models | None:
+    """Exactly one of `path`, `paths` and `dir`."""
     if type_ != "tensorflow":
         fields.refuse("models", f"models is not supported for the {type_} type", hint="load the model in __init__")
         return None
-    field = fields.need("models")
-    models = field.fields()
+    models = fields.need("models").fields()
     for key in ("cache_size", "disk_cache_size"):
         models.refuse(key, _UNSUPPORTED.format(key))
-    models.exactly_one_of("path", "paths", "dir")
-    models.optional_string("path")
-    models.optional_string("dir")
-    models.optional_string("signature_key")
-    _model_paths(models.get("paths"))
+    chosen = models.exactly_one_of("path", "paths", "dir")
+    signature = models.optional_string("signature_key")
     models.finish()
-    return field.mapping()
+    if chosen.key == "paths":
+        return Models(_listed(chosen, signature))
+    path = _model_path(chosen)
+    return Models(dir=path, signature_key=signature) if chosen.key == "dir" else Models((Model(SINGLE_MODEL, path, signature),))
 
 
-def _model_paths(field: Field | None) -> None:
-    names: set[str] = set()
-    for element in field.elements(least=1) if field else ():
-        model = element.fields()
-        name = model.need("name")
-        if name.text() in names:
+def _listed(field: Field, signature: str | None) -> tuple[Model, ...]:
+    listed: dict[str, Model] = {}
+    for element in field.elements(least=1):
+        fields = element.fields()
+        name = fields.need("name")
+        if not MODEL_NAME.fullmatch(name.text()):
+            raise name.error(f'"{name.text()}" is not a valid name', hint="use letters, digits, underscores and dashes")
+        if name.text() in listed:
             raise name.error(f'"{name.text()}" is there twice')
-        names.add(name.text())
-        model.need("path").text()
-        model.optional_string("signature_key")
-        model.finish()
+        path = _model_path(fields.need("path"))
+        listed[name.text()] = Model(name.text(), path, fields.optional_string("signature_key") or signature)
+        fields.finish()
+    return tuple(listed.values())
+
+
+def _model_path(field: Field) -> str:
+    text = field.text()
+    if _S3_PATH.fullmatch(text) or text.startswith(("/", "file://")):  # whether local paths are read is the store's to say
+        return text
+    if "://" in text:
+        raise field.error(f'"{text}" is not a valid s3 path (e.g. s3://bucket/folder/)', kind="aws.invalid_s3_path")
+    return project_path(field)

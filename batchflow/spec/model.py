@@ -20,6 +20,8 @@ __all__ = [
     "FilePathLister",
     "Handler",
     "ItemList",
+    "Model",
+    "Models",
     "Pod",
     "Probe",
     "Source",
@@ -89,6 +91,24 @@ class Dependencies:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """A TensorFlow model. `path` is `s3://…`, an absolute local path or `file://…`, or one below the project's folder."""
+
+    name: str
+    path: str
+    signature_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of a tensorflow handler: those listed, or else one for each folder that `dir`, a path as a Model's, holds."""
+
+    listed: tuple[Model, ...] = ()
+    dir: str | None = None
+    signature_key: str | None = None  # of the models of `dir`
+
+
+@dataclass(frozen=True, slots=True)
 class Handler:
     """Predictor and handler generations. `key` is the one that the file used, `handler` or `predictor`."""
 
@@ -103,7 +123,7 @@ class Handler:
     log_level: str = "info"
     shm_size: str | None = None
     dependencies: Dependencies = Dependencies()
-    models: Mapping[str, Any] | None = None
+    models: Models | None = None  # with type tensorflow only
     compute: Compute = Compute()
 
 
@@ -120,6 +140,7 @@ class Additions:
     env_from_secrets: tuple[str, ...] = ()
     tolerations: tuple[Mapping[str, Any], ...] = ()
     image_pull_secrets: tuple[str, ...] = ()
+    cortex_client: bool = False  # whether the user's containers get the gateway's address and a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +160,7 @@ class Api:
     has_hook: bool = True
     project: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)  # the entry as written, for `api_spec`
+    warnings: tuple[str, ...] = field(default=(), compare=False)  # what of it has not the effect that may be expected
 
     @property
     def port(self) -> int:

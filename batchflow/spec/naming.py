@@ -8,12 +8,13 @@ from typing import Final
 
 from batchflow.spec.fields import Field
 
-__all__ = ["env_map", "label_name", "object_name", "project_path"]
+__all__ = ["env_map", "label_name", "object_name", "project_path", "warn_of_cortex_image"]
 
 _LABEL: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 # Kubernetes' DNS subdomain and environment variable names.
 _OBJECT: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _MAX_OBJECT: Final = 253
+_CORTEX_IMAGE: Final = re.compile(r"((quay|docker)\.io/)?cortexlabs(dev)?/.*", re.DOTALL)
 _ENV: Final = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 
@@ -55,3 +56,9 @@ def project_path(field: Field) -> str:
     if path.startswith(("/", "~")) or posixpath.normpath(path).split("/")[0] in (".", ".."):
         raise field.error(f'"{path}" is not a path within the project', hint="write it relative to the folder of the api's file")
     return path
+
+
+def warn_of_cortex_image(field: Field | None, *, hint: str) -> None:
+    """Nobody keeps Cortex's registry, and the server in its handler images is not started here."""
+    if field and _CORTEX_IMAGE.fullmatch(field.text()):
+        field.place.warn(f'"{field.text()}" is one of Cortex\'s own images, which may be gone', hint=hint)

@@ -8,7 +8,7 @@ from batchflow.contract import CONTAINER_MAIN, STEP_PREPARE
 from batchflow.spec.compute import parse_compute
 from batchflow.spec.fields import Field
 from batchflow.spec.model import Container, Pod, Probe
-from batchflow.spec.naming import env_map, label_name
+from batchflow.spec.naming import env_map, label_name, warn_of_cortex_image
 
 __all__ = ["parse_pod"]
 
@@ -45,13 +45,14 @@ def _container(element: Field) -> Container:
     field = _named(element)
     fields = field.fields()
     fields.refuse("pre_stop", _UNSUPPORTED.format("pre_stop"))
-    name = fields.need("name")
+    name, image = fields.need("name"), fields.need("image")
     label_name(name, longest=_MAX_CONTAINER_NAME)
     if name.value in _RESERVED_NAMES:
         raise name.error(f'"{name.value}" is reserved', hint=f"choose a name other than {', '.join(_RESERVED_NAMES)}")
+    warn_of_cortex_image(image, hint="name an image of your own")
     container = Container(
         name=name.text(),
-        image=fields.need("image").text(),
+        image=image.text(),
         command=fields.need("command").strings(least=1),
         args=fields.strings("args"),
         env=env_map(fields.get("env"), reserved=_RESERVED_ENV),
@@ -75,8 +76,9 @@ def _probe(field: Field | None, kinds: tuple[str, ...]) -> Probe | None:
     if field is None:
         return None
     fields = field.fields()
-    if "exec" not in kinds:
-        fields.refuse("exec", "exec is not supported for a readiness probe", hint=f"use {' or '.join(kinds)}")
+    is_readiness = "exec" not in kinds
+    if is_readiness and fields.refuse("exec", "exec is not supported for a readiness probe", hint=f"use {' or '.join(kinds)}"):
+        return None
     chosen = fields.exactly_one_of(*kinds)
     kind, action = chosen.key, chosen.fields()
     default = Probe(kind)
@@ -91,6 +93,9 @@ def _probe(field: Field | None, kinds: tuple[str, ...]) -> Probe | None:
         success_threshold=fields.integer("success_threshold", default.success_threshold, least=0),
         failure_threshold=fields.integer("failure_threshold", default.failure_threshold, least=0),
     )
+    for key in ("period_seconds", "failure_threshold"):
+        if is_readiness and (field := fields.get(key)):
+            field.place.warn("has no effect on a readiness probe", hint="it is asked every second, until start_timeout_s has passed")
     action.finish()
     fields.finish()
     return probe

@@ -186,20 +186,9 @@ def _zip(files: dict[str, os.stat_result], root: Path) -> bytes:
 def _check_paths(api: Api, handler: Handler, project: Project, config_file: Path) -> None:
     if posixpath.normpath(handler.path) not in project.files:
         raise _missing(api, config_file, "path", handler.path)
-    _refuse_unsupported(api, handler, project, config_file)
     folder = posixpath.normpath(handler.python_path or "") + "/"
     if handler.python_path and not any(path.startswith(folder) for path in project.files):
         raise _missing(api, config_file, "python_path", handler.python_path)
-
-
-def _refuse_unsupported(api: Api, handler: Handler, project: Project, config_file: Path) -> None:
-    """What this version would silently not do."""
-    if handler.path.endswith(".pickle"):
-        raise handler_place(config_file, api, "path").error("a .pickle file can't be run yet", hint="write the class in a .py file")
-    for path in (handler.dependencies.conda, handler.dependencies.shell):
-        if posixpath.normpath(path) in project.files:
-            hint = "bring its packages in the image, or in requirements.txt, and remove the file or list it in .cortexignore"
-            raise handler_place(config_file, api, "dependencies").error(f"{path} can't be installed yet", hint=hint)
 
 
 def _missing(api: Api, config_file: Path, key: str, path: str) -> InvalidInput:

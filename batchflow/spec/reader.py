@@ -7,7 +7,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -15,7 +16,9 @@ from batchflow.errors import InvalidInput, NotFound
 from batchflow.spec.scalars import INTEGERS
 from batchflow.spec.yamltext import MAX_DEPTH, Keys, line_of, parse_yaml
 
-__all__ = ["Document", "Place", "document_of", "read_document", "shown_path"]
+__all__ = ["MAX_TOLD", "Document", "Findings", "Place", "document_of", "read_document", "shown_path"]
+
+MAX_TOLD: Final = 20  # of what is refused, and of what is warned of
 
 
 def _no_lines(keys: Keys) -> int:
@@ -32,6 +35,7 @@ class Document:
         line: the line of a field, 0 if there are none.
         message_names_fields: a field's name goes into an error's `what`, not into its `where`: Cortex's API answers so.
         ignores_unknown: unknown keys are no error.
+        findings: takes what is refused and what is warned of; without it a refusal is raised at once, and nobody is warned.
     """
 
     value: Any
@@ -39,10 +43,24 @@ class Document:
     line: Callable[[Keys], int] = _no_lines
     message_names_fields: bool = False
     ignores_unknown: bool = False
+    findings: Findings | None = None
 
     @property
     def place(self) -> Place:
         return Place(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a part of a document says that can't be honoured, gathered while it is read: the first MAX_TOLD of each sort."""
+
+    refusals: list[tuple[Place, str, str]] = field(default_factory=list)  # where, what, hint
+    warnings: list[str] = field(default_factory=list)
+
+    def errors(self) -> list[InvalidInput]:
+        """What was refused, in the order of the document's lines."""
+        refusals = sorted(self.refusals, key=lambda refusal: refusal[0].line)
+        return [place.error(what, hint=hint) for place, what, hint in refusals]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +80,28 @@ class Place:
         """The same place in other words."""
         return replace(self, labels=labels)
 
+    @property
+    def line(self) -> int:
+        """As `Document.line`; finding it takes as long as reading the document."""
+        return self.document.line(self.keys)
+
+    def refuse(self, what: str, *, hint: str = "") -> None:
+        """This field can't be honoured: an error of its own, or one of all that are told together."""
+        findings = self.document.findings
+        if findings is None:
+            raise self.error(what, hint=hint)
+        if len(findings.refusals) < MAX_TOLD:
+            findings.refusals.append((self, what, hint))
+
+    def warn(self, what: str, *, hint: str = "") -> None:
+        """This field is accepted, and has not the effect that its writer may expect."""
+        findings = self.document.findings
+        if findings is not None and len(findings.warnings) < MAX_TOLD:
+            findings.warnings.append(str(self.error(what, hint=hint)))
+
     def error(self, what: str, *, hint: str = "", kind: str = "error") -> InvalidInput:
         """An error about this field; finds its line, so make it only to raise it."""
-        line = self.document.line(self.keys)
+        line = self.line
         file = f"{self.document.name}:{line}" if line else self.document.name
         if self.document.message_names_fields:
             return InvalidInput(": ".join((*self.labels, what)), where=file, hint=hint, kind=kind)
@@ -96,7 +133,7 @@ def read_document(path: Path) -> Document:
         raise InvalidInput(f"can't be read: {reason}", where=name) from error
     if path.suffix == ".json":
         return _json_document(text, name)
-    return Document(parse_yaml(text, name), name, line=lambda keys: line_of(text, keys))
+    return Document(parse_yaml(text, name), name, line=lru_cache(lambda keys: line_of(text, keys)))
 
 
 def shown_path(path: Path) -> str:
@@ -130,7 +167,7 @@ def _json_document(text: str, name: str) -> Document:
         raise InvalidInput(f"is nested deeper than {MAX_DEPTH} levels", where=name) from error
     except ValueError as error:  # an integer of thousands of digits
         raise InvalidInput(f"is not valid JSON: {error}", where=name) from error
-    document = Document(value, name, line=lambda keys: line_of(as_yaml, keys))
+    document = Document(value, name, line=lru_cache(lambda keys: line_of(as_yaml, keys)))
     _refuse_other_than_json(document)
     return document
 

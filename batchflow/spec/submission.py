@@ -16,11 +16,12 @@ from batchflow.spec.fields import CANNOT_BE_EMPTY, TOO_FEW, TOO_SMALL, Field, Fi
 from batchflow.spec.model import MAX_BATCH_BYTES, DeadLetterQueue, DelimitedFiles, FilePathLister, ItemList, Source, Submission
 from batchflow.spec.reader import Place, document_of
 
-__all__ = ["parse_fields", "parse_submission"]
+__all__ = ["NO_PATHS", "parse_fields", "parse_submission"]
 
 _FIFO_ARN: Final = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d+:[A-Za-z0-9_-]{1,75}\.fifo")
 _LIMIT: Final = MAX_BATCH_BYTES - 1
 _ITEM_LIMIT: Final = _LIMIT - 2  # alone in its batch it stands between two brackets
+NO_PATHS: Final = "s3_paths: must contain at least 1 elements"
 _ONE_SOURCE: Final = "specify exactly one of the following keys: item_list, file_path_lister, or delimited_files"
 _SEVERAL_SOURCES: Final = (
     "please specify either the item_list or file_path_lister field (but not more than one at the same time)"  # names two of three
@@ -90,14 +91,14 @@ class _Draft:
             queue_place = self.place.at("sqs_dead_letter_queue")
             if not self.queue.arn:
                 raise queue_place.at("arn").error("cannot be empty", kind=CANNOT_BE_EMPTY)
+            _at_least_one(queue_place.at("max_receive_count"), self.queue.max_receive_count)
             if not _FIFO_ARN.fullmatch(self.queue.arn):
                 hint = "such as arn:aws:sqs:us-west-2:123456789012:failed.fifo"
                 raise queue_place.at("arn").error(f'"{self.queue.arn}" is not the ARN of a FIFO queue', hint=hint)
-            _at_least_one(queue_place.at("max_receive_count"), self.queue.max_receive_count)
         if isinstance(source, ItemList):
             _check_batches(sizes, source.batch_size, place)
         elif not source.s3_paths:
-            raise place.at("s3_paths").error("must contain at least 1 elements", kind=TOO_FEW)
+            raise place.error(NO_PATHS, kind=TOO_FEW)
         return source
 
 

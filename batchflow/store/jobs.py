@@ -11,6 +11,7 @@ import orjson
 
 from batchflow.errors import NotFound
 from batchflow.records import (
+    ABOUT_THE_JOB,
     Checkpoint,
     Counters,
     DeploymentRecord,
@@ -59,6 +60,11 @@ class ApiRecords:
     def undeploy(self, name: str) -> None:
         """Versions and jobs stay."""
         self.store.delete([f"apis/{name}/current.json"])
+
+    def versions(self, name: str) -> list[str]:
+        """The ids of the versions that are stored."""
+        ids = (key.rpartition("/")[2].removesuffix(".json") for key in self.store.list(f"apis/{name}/"))
+        return [api_id for api_id in ids if api_id != "current"]
 
     def names(self) -> list[str]:
         """Every api that has a version or a job."""
@@ -136,7 +142,7 @@ class JobRecords:
         if data is None:
             return self.submission()
         document = orjson.loads(data)
-        kept = {key: document[key] for key in ("workers", "timeout", "sqs_dead_letter_queue", "config")}
+        kept = {key: document[key] for key in ABOUT_THE_JOB}
         return SubmissionRecord(document["api_name"], document["api_id"], document["job_id"], document["start_time"], kept)
 
     def total(self) -> int | None:

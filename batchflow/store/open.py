@@ -7,7 +7,7 @@ from pathlib import Path
 from batchflow.errors import InvalidInput
 from batchflow.settings import Settings
 from batchflow.store.directory import DirectoryStore
-from batchflow.store.protocol import Sources, Store
+from batchflow.store.protocol import Store
 from batchflow.store.sources import LocalFiles, StoredFiles, UserSources
 
 __all__ = ["open_sources", "open_store"]
@@ -26,7 +26,7 @@ def open_store(url: str) -> Store:
     return DirectoryStore(Path(url))
 
 
-def open_sources(settings: Settings) -> Sources:
+def open_sources(settings: Settings) -> UserSources:
     """`s3://` always; absolute paths and `file://` if `settings.sources` lists `file`."""
     return UserSources(_s3_files, LocalFiles() if "file" in settings.sources else None)
 

@@ -41,12 +41,13 @@ class UserSources:
         self._local = local
 
     def list(self, prefix: str) -> Iterator[SourceFile]:
-        return self._files(prefix).list(prefix)
+        return self.stored(prefix).list(prefix)
 
     def open(self, file: SourceFile) -> BinaryIO:
-        return decompressed(self._files(file.path).open(file), file.path)
+        return decompressed(self.stored(file.path).open(file), file.path)
 
-    def _files(self, path: str) -> StoredFiles:
+    def stored(self, path: str) -> StoredFiles:
+        """The files of a path's kind, as they are stored; raises InvalidInput if such paths are not read here."""
         if path.startswith("s3://"):
             self._s3 = self._s3 or self._connect_s3()
             return self._s3

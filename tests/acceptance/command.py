@@ -91,6 +91,11 @@ class Terminal:
         status: Json = self.response(api, job_id)["job_status"]
         return status
 
+    def listed(self, api: str, *arguments: str) -> list[Json]:
+        """The statuses of an api's jobs, newest first."""
+        [view] = self.run("get", api, *arguments, "-o", "json").json()
+        return list(view["batch_job_statuses"])
+
     def ended(self, api: str, job_id: str, *, limit_s: float = HANG_S) -> Json:
         """Wait for the job's end; returns its status."""
         watching = self.start("get", api, job_id, "--watch", "-o", "json")

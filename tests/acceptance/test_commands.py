@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.acceptance.command import REPOSITORY, Job, Json, Result, Terminal, until
 
@@ -58,6 +61,7 @@ class Seen:
             "jobs json": ("get", "seen", "-o", "json"),
             "job": get,
             "job json": (*get, "-o", "json"),
+            "job yaml": (*get, "-o", "yaml"),
             "failed": (*get, "--failed"),
             "logs": logs,
             "logs of worker 1": (*logs, "--worker", "1"),
@@ -86,8 +90,11 @@ def test_flags_win_over_the_file(seen: Seen) -> None:
 @pytest.mark.parametrize(("moment", "running"), [("running", 1), ("ended", 0)])
 def test_get_lists_the_apis(seen: Seen, moment: str, running: int) -> None:
     said = seen.said[moment]
-    not_deployed = {"api_id": None, "last_updated": None}
-    assert said["apis json"].json() == [{"api_name": "seen", "running_jobs": running, "latest_job_id": seen.id, **not_deployed}]
+    [view] = said["apis json"].json()
+    [status] = view["batch_job_statuses"]
+    assert (status["job_id"], status["status"] == "running") == (seen.id, bool(running))
+    assert view["metadata"] == {"name": "seen", "kind": "BatchAPI", "id": status["api_id"], "last_updated": None}  # it is not deployed
+    assert (view["spec"]["name"], view["endpoint"]) == ("seen", "/seen")
     assert re.fullmatch(r"batch api +running jobs +latest job id +last update", said["apis"].lines()[0])
     assert re.fullmatch(rf"seen +{running} +{seen.id} \(submitted \d+.* ago\) +-", said["apis"].lines()[1])
 
@@ -95,8 +102,8 @@ def test_get_lists_the_apis(seen: Seen, moment: str, running: int) -> None:
 @pytest.mark.parametrize(("moment", "status"), [("running", "running"), ("ended", "succeeded")])
 def test_get_lists_the_jobs_of_an_api(seen: Seen, moment: str, status: str) -> None:
     said = seen.said[moment]
-    [listed] = said["jobs json"].json()
-    assert (listed["job_id"], listed["status"]) == (seen.id, status)
+    [view] = said["jobs json"].json()
+    assert [(listed["job_id"], listed["status"]) for listed in view["batch_job_statuses"]] == [(seen.id, status)]
     head, line = said["jobs"].lines()
     assert re.fullmatch(r"job id +status +total batches +start time +duration", head)
     assert re.fullmatch(rf"{seen.id} +{status} +2 +\d.* UTC +\d.*", line)
@@ -105,10 +112,23 @@ def test_get_lists_the_jobs_of_an_api(seen: Seen, moment: str, status: str) -> N
 @pytest.mark.parametrize(("moment", "status", "succeeded"), [("running", "running", 1), ("ended", "succeeded", 2)])
 def test_get_shows_a_job(seen: Seen, moment: str, status: str, succeeded: int) -> None:
     text = seen.said[moment]["job"].out
-    assert re.search(rf"^status: +{status}$", text, re.M)
-    assert re.search(rf"^2 +{succeeded} +0 +0 +\S+ s$", text, re.M)
-    assert ("worker stats" in text) == (moment == "running")
-    assert bool(re.search("^end time: +-$", text, re.M)) == (moment == "running")
+    assert re.search(rf"^status: {status}$", text, re.M)
+    assert re.search(rf"^2 +{succeeded} +0 +\d\S*s$", text, re.M)
+    assert bool(re.search("^worker stats$", text, re.M)) == (moment == "running")
+    assert bool(re.search("^end time:   -$", text, re.M)) == (moment == "running")
+    configuration = json.loads(text.partition("job configuration\n")[2])
+    assert (configuration["job_id"], configuration["workers"], configuration["total_batch_count"]) == (seen.id, 2, 2)
+
+
+def test_yaml_reads_as_json_does(seen: Seen) -> None:
+    said = seen.said["ended"]
+    assert yaml.safe_load(said["job yaml"].out) == said["job json"].json()
+
+
+def test_a_stream_of_yaml(seen: Seen) -> None:
+    logs = ("logs", "seen", seen.id, "--container", "handler", "-o")
+    entries = [json.loads(line) for line in seen.shell.run(*logs, "json").lines()]
+    assert list(yaml.safe_load_all(seen.shell.run(*logs, "yaml").out)) == entries
 
 
 def documented_keys() -> dict[str, str]:
@@ -178,7 +198,7 @@ def test_logs_follow_to_the_end_of_the_job(seen: Seen) -> None:
 
 def test_the_same_submission_under_the_same_id_is_the_same_job(seen: Seen) -> None:
     assert seen.same_again.lines()[0] == f"submitted seen {seen.id}"
-    assert [job["job_id"] for job in seen.said["ended"]["jobs json"].json()] == [seen.id]
+    assert [job["job_id"] for job in seen.said["ended"]["jobs json"].json()[0]["batch_job_statuses"]] == [seen.id]
     assert len(seen.job.noted("began")) == 2
 
 
@@ -189,7 +209,7 @@ def test_another_submission_under_the_same_id_is_refused(seen: Seen) -> None:
         f"batchflow: --job-id: job {seen.id} of seen is another submission "
         "(its input, its api or its project's files differ); choose another id\n"
     )
-    assert [job["job_id"] for job in seen.shell.run("get", "seen", "-o", "json").json()] == [seen.id]
+    assert [job["job_id"] for job in seen.shell.listed("seen")] == [seen.id]
 
 
 @pytest.mark.parametrize(
@@ -220,10 +240,27 @@ def test_a_limit_is_for_a_list_of_jobs(shared_shell: Terminal, arguments: list[s
     assert refused.err == "batchflow: --limit: is for the jobs of an api; say batchflow get API, and the flag\n"
 
 
-@pytest.mark.parametrize("flag", ["--watch", "--failed"])
-def test_a_flag_that_needs_a_job_says_so(shared_shell: Terminal, flag: str) -> None:
-    refused = shared_shell.run("get", "seen", flag, code=2)
-    assert (refused.out, refused.err) == ("", f"batchflow: {flag}: needs a job; say batchflow get API JOB, and the flag\n")
+def test_failed_needs_a_job(shared_shell: Terminal) -> None:
+    refused = shared_shell.run("get", "seen", "--failed", code=2)
+    assert (refused.out, refused.err) == ("", "batchflow: --failed: needs a job; say batchflow get API JOB, and the flag\n")
+
+
+@pytest.mark.parametrize("arguments", [["get"], ["get", "seen"]])
+def test_a_list_is_shown_again_until_ctrl_c(shared_shell: Terminal, seen: Seen, arguments: list[str]) -> None:
+    watching = shared_shell.start(*arguments, "--watch")
+    assert watching.stdout
+    heads = 0
+    while heads < 2:
+        line = watching.stdout.readline()
+        assert line, "it ended by itself"
+        heads += "latest job id" in line or "job id   " in line
+    os.killpg(watching.pid, signal.SIGINT)
+    assert shared_shell.wait(watching, code=130).err == ""
+
+
+def test_a_list_is_not_shown_again_as_a_document(shared_shell: Terminal) -> None:
+    refused = shared_shell.run("get", "--watch", "-o", "yaml", code=2)
+    assert (refused.out, refused.err) == ("", "batchflow: --watch: shows tables only; leave out -o, or name a job\n")
 
 
 def test_two_jobs_at_once_in_one_store_keep_to_themselves(shell: Terminal) -> None:
@@ -234,13 +271,13 @@ def test_two_jobs_at_once_in_one_store_keep_to_themselves(shell: Terminal) -> No
     assert [(status["status"], status["batch_metrics"]["succeeded"]) for status in statuses] == [("succeeded", n) for n in (20, 20, 7)]
     assert one.noted("ended") == sorted([[n] for n in range(20)] * 2, key=json.dumps)
     assert other.noted("ended") == [[n] for n in range(100, 107)]
-    listed = [status["job_id"] for status in shell.run("get", "one", "-o", "json").json()]
+    listed = [status["job_id"] for status in shell.listed("one")]
     assert listed == sorted(status["job_id"] for status in statuses[:2])  # newest first
     newest = shell.run("get", "one", "--limit", "1").lines()
     assert [line.split()[0] for line in newest if line] == ["job", listed[0], "1"]
     assert newest[-1] == "1 more; to see all say --limit 2"
     newest_json = shell.run("get", "one", "--limit", "1", "-o", "json")
-    assert [status["job_id"] for status in newest_json.json()] == listed[:1]
+    assert [status["job_id"] for status in newest_json.json()[0]["batch_job_statuses"]] == listed[:1]
     assert newest_json.err == "1 more; to see all say --limit 2\n"
 
 

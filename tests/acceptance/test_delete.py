@@ -38,7 +38,7 @@ def test_a_job_that_ended_is_deleted_with_all_there_is_of_it(shell: Terminal) ->
     refused = shell.run("get", "done", first, code=3)
     assert f"unable to find BatchAPI job {first} (done api)" in refused.err
     assert shell.run("delete", "done", first, code=3).err == refused.err
-    assert [status["job_id"] for status in shell.run("get", "done", "-o", "json").json()] == [second]
+    assert [status["job_id"] for status in shell.listed("done")] == [second]
     assert shell.logs("done", second)
     assert shell.run("delete", "done", second, "-o", "json").json() == {"message": f"deleted job {second}"}
 
@@ -97,7 +97,7 @@ def test_keep_cache_stops_jobs_and_keeps_what_they_left(quick_to_kill: Terminal)
     assert shell.run("delete", "kept", "--keep-cache", "-o", "json").json() == {"message": "deleting kept"}
     assert shell.status("kept", job_id)["status"] == "stopped"
     assert "kept is not deployed" in shell.run("submit", by_name, code=3).err
-    assert [api["last_updated"] for api in shell.run("get", "-o", "json").json()] == [None]
+    assert [api["metadata"]["last_updated"] for api in shell.run("get", "-o", "json").json()] == [None]
     job.open("gate")
     shell.run("resume", "kept", job_id, "--watch")  # its version is still there
     assert shell.status("kept", job_id)["status"] == "succeeded"
@@ -137,7 +137,7 @@ def test_on_a_terminal_a_deletion_asks_first(shell: Terminal) -> None:
     code, seen = in_terminal(shell, "delete", "one", answer="n\n")
     assert code == 130
     assert "delete one with all its jobs and their records? [y/N]:" in seen
-    assert [api["api_name"] for api in shell.run("get", "-o", "json").json()] == ["one", "two"]
+    assert [api["spec"]["name"] for api in shell.run("get", "-o", "json").json()] == ["one", "two"]
     code, seen = in_terminal(shell, "delete", "one", answer="y\n")
     assert (code, seen.split()[-2:]) == (0, ["deleting", "one"])
     code, seen = in_terminal(shell, "delete", "two", "--yes", answer="")
@@ -168,8 +168,10 @@ def test_from_deploy_to_prune(either_store: Terminal) -> None:
     (file.parent / "handler.py").write_text((file.parent / "handler.py").read_text() + "# changed\n")
     assert shell.run("deploy", file).lines() == ["updated one (BatchAPI)"]
     [listed] = shell.run("get", "-o", "json").json()
-    assert (listed["running_jobs"], listed["latest_job_id"]) == (0, done["job_id"])
-    assert listed["api_id"] != done["api_id"]
+    assert listed["batch_job_statuses"] == [done]
+    api_id = listed["metadata"]["id"]
+    assert api_id != done["api_id"]
+    assert {version["api_id"] for version in listed["api_versions"]} == {api_id, done["api_id"]}
     assert shell.run("prune", "--older-than", "1d").lines() == ["nothing to remove"]  # the job needs its version
     dry = shell.run("prune", "--older-than", "0s", "--dry-run").lines()
     assert dry[:2] == [f"would remove job one {done['job_id']} succeeded", f"would remove version one {done['api_id']}"]
@@ -184,7 +186,7 @@ def test_from_deploy_to_prune(either_store: Terminal) -> None:
         "uploads": [],
     }
     assert shell.run("get", "one").lines()[0] == "no submitted batch jobs"
-    assert shell.run("submit", by_name, "--watch", "-o", "json").json()["job_status"]["api_id"] == listed["api_id"]
+    assert shell.run("submit", by_name, "--watch", "-o", "json").json()["job_status"]["api_id"] == api_id
     assert shell.run("delete", "one").lines() == ["deleting one"]
     assert [line.split()[:2] for line in shell.run("prune", "--older-than", "1d").lines()] == [["removed", "project"]]
     assert shell.run("prune", "--older-than", "0s").lines() == ["nothing to remove"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.acceptance.command import EXAMPLES, Job, Json, Terminal, terminal
 
@@ -76,22 +77,51 @@ def test_deploy_as_json_is_the_answer_of_cortex_operator(shell: Terminal) -> Non
     [result] = shell.run("deploy", project(shell.folder / "p", entry), "-o", "json").json()
     updated, api_id = (result["api"]["metadata"].pop(key) for key in ("last_updated", "id"))
     metadata = {"name": "one", "kind": "BatchAPI"}
-    assert result == {"api": {"spec": entry, "metadata": metadata, "endpoint": "/here"}, "message": "created one (BatchAPI)", "error": ""}
-    [listed] = shell.run("get", "-o", "json").json()
-    assert (listed["api_id"], listed["running_jobs"], listed["latest_job_id"]) == (api_id, 0, None)
+    spec = {**entry, "id": api_id}
+    assert result == {"api": {"spec": spec, "metadata": metadata, "endpoint": "/here"}, "message": "created one (BatchAPI)", "error": ""}
     assert isinstance(updated, int)
+    whole = {
+        "spec": spec,
+        "metadata": {**metadata, "id": api_id, "last_updated": updated},
+        "endpoint": "/here",
+        "dashboard_url": "",
+        "batch_job_statuses": [],
+        "api_versions": [{"api_id": api_id, "last_updated": updated}],
+    }
+    assert shell.run("get", "-o", "json").json() == shell.run("get", "one", "-o", "json").json() == [whole]
+    assert yaml.safe_load(shell.run("get", "-o", "yaml").out) == [whole]
+
+
+def test_deploy_names_every_key_that_it_can_not_honour_a_line_each(shell: Terminal) -> None:
+    refused = shell.run("deploy", project(shell.folder / "p", {**pod("one", "serve"), "autoscaling": {}, "compute": {}}), code=2)
+    assert refused.out == ""
+    assert refused.err == (
+        'batchflow: p/cortex.yaml:1: one (BatchAPI): key "autoscaling" is not supported; a job says in `workers` how many it wants\n'
+        'batchflow: p/cortex.yaml:1: one (BatchAPI): key "compute" is not supported beside `pod`; put it into each container\n'
+    )
+    assert not shell.store.exists()
+
+
+def test_deploy_warns_of_what_has_no_effect(shell: Terminal) -> None:
+    file = project(shell.folder / "p", handler("one", networking={"api_gateway": "none"}), handler("two"))
+    said = shell.run("deploy", file)
+    warning = "p/cortex.yaml:1: one (BatchAPI): networking: api_gateway: has no effect here; `batchflow serve` answers at the endpoint"
+    assert said.lines() == ["created one (BatchAPI)", "created two (BatchAPI)"]
+    assert said.err == f"warning: {warning}\n"
+    again = shell.run("deploy", file, "-o", "json")
+    assert [result.get("warnings") for result in again.json()] == [[warning], None]
+    assert again.err == ""
 
 
 def test_get_tells_what_is_deployed(shell: Terminal) -> None:
     shell.run("deploy", project(shell.folder / "p", handler("one", **endpoint("here"))))
     head, line = shell.run("get").lines()
     assert re.fullmatch(r"batch api +running jobs +latest job id +last update", head)
-    assert re.fullmatch(r"one +0 +- +\d+s ago", line)
-    [api_id] = [listed["api_id"] for listed in shell.run("get", "-o", "json").json()]
+    assert re.fullmatch(r"one +0 +- +\d+s", line)
+    [api_id] = [listed["metadata"]["id"] for listed in shell.run("get", "-o", "json").json()]
     told = shell.run("get", "one").lines()
-    assert told[:3] == ["no submitted batch jobs", "", "endpoint:      /here"]
-    assert re.fullmatch(rf"api id: +{api_id}\nlast deployed: \d.* UTC", "\n".join(told[3:]))
-    assert shell.run("get", "one", "-o", "json").json() == []
+    assert told[:4] == ["no submitted batch jobs", "", "endpoint: /here", ""]
+    assert re.fullmatch(rf"api id +last deployed\n{api_id}   \d+s", "\n".join(told[4:]))
 
 
 BAD = {
@@ -150,7 +180,7 @@ def test_an_endpoint_belongs_to_one_deployed_api(shell: Terminal) -> None:
         'batchflow: b/cortex.yaml: three (BatchAPI): networking: endpoint "/x" is used by another deployed api; '
         "one has it: choose another, or delete that api\n"
     )
-    assert [api["api_name"] for api in shell.run("get", "-o", "json").json()] == ["one", "two"]
+    assert [api["spec"]["name"] for api in shell.run("get", "-o", "json").json()] == ["one", "two"]
     # Within a file they may change hands, and an api that is gone has none.
     swapped = project(shell.folder / "a", handler("one", **endpoint("y")), handler("two", **endpoint("x")))
     assert shell.run("deploy", swapped).lines() == ["updated one (BatchAPI)", "updated two (BatchAPI)"]
@@ -164,7 +194,7 @@ def test_a_job_may_name_a_deployed_api_from_anywhere(shell: Terminal) -> None:
     done = shell.run("submit", file, "--watch", "-o", "json")
     assert (done.json()["job_status"]["status"], done.json()["job_status"]["batch_metrics"]["succeeded"]) == ("succeeded", 2)
     assert done.json()["api_spec"] == handler("one")
-    [api_id] = [listed["api_id"] for listed in shell.run("get", "-o", "json").json()]
+    [api_id] = [listed["metadata"]["id"] for listed in shell.run("get", "-o", "json").json()]
     assert done.json()["job_status"]["api_id"] == api_id
 
 

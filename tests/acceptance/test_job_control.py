@@ -169,7 +169,7 @@ def interrupted(shared_shell: Terminal) -> Iterator[tuple[Job, str, Result, Json
     job = Job(shell.folder, "interrupted", ONE_WAITS, items=ITEMS)
     watching = shell.start("submit", job.file, "--local", "--watch")
     job.wait_for("began", ["wait"])
-    [job_id] = [entry["latest_job_id"] for entry in shell.run("get", "-o", "json").json() if entry["api_name"] == job.api]
+    [job_id] = [status["job_id"] for status in shell.listed(job.api)]
     os.killpg(watching.pid, signal.SIGINT)  # as a terminal does, to the whole group
     until(lambda: is_leaving(shell, job, job_id), "the worker to see the stop")
     job.open("gate")
@@ -201,7 +201,7 @@ def test_a_job_outlives_a_watcher_that_is_killed(shell: Terminal) -> None:
     watching.kill()
     watching.communicate()
     job.open("gate")
-    [job_id] = [status["job_id"] for status in shell.run("get", job.api, "-o", "json").json()]
+    [job_id] = [status["job_id"] for status in shell.listed(job.api)]
     assert counts(shell.ended(job.api, job_id)) == ("succeeded", 4, 4, 0, 0)
 
 
@@ -227,7 +227,7 @@ def test_a_job_outlives_the_terminal_that_showed_its_progress(shell: Terminal) -
     os.close(screen)
     watching.wait(HANG_S)
     job.open("gate")
-    [job_id] = [status["job_id"] for status in shell.run("get", job.api, "-o", "json").json()]
+    [job_id] = [status["job_id"] for status in shell.listed(job.api)]
     assert counts(shell.ended(job.api, job_id)) == ("succeeded", 4, 4, 0, 0)
 
 

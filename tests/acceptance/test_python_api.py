@@ -79,7 +79,9 @@ class Interrupted:
 
 @pytest.mark.parametrize("after", [False, True])
 def test_an_interrupted_submit_leaves_a_whole_job_or_none(settings: Settings, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
-    monkeypatch.setattr("batchflow.client.services.open_engine", lambda chosen: Interrupted(open_engine(chosen), after=after))
+    monkeypatch.setattr(
+        "batchflow.client.services.open_engine", lambda chosen, environ: Interrupted(open_engine(chosen, environ), after=after)
+    )
     submission = batchflow.load(EXAMPLES / "hello" / "job.yaml")
     with pytest.raises(KeyboardInterrupt):
         batchflow.submit(submission, engine="local", job_id="f" * 16, settings=settings)

@@ -26,17 +26,17 @@ class Cluster:
     """One namespace with batchflow in it.
 
     `environ` has the cluster's and AWS's variables for the command, `person` a kubeconfig of somebody who may do what the Role
-    batchflow-user says, and nothing else. `s3` and `sqs` are boto3 clients.
+    batchflow-user says, and nothing else. `s3` and `sqs` are boto3 clients. `token` is the gateway's for this namespace.
     """
 
     namespace: str
-    gateway: str
     environ: Mapping[str, str]
     recorder: Recorder
     bucket: str
     s3: Any
     sqs: Any
     person: str = ""
+    token: str = ""
 
     def shell(self, folder: Path, **settings: str) -> Terminal:
         """A terminal of that person."""
@@ -56,8 +56,8 @@ class Cluster:
         return sorted(found, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"]))
 
     def living_pods(self) -> list[str]:
-        """The names of all pods of the namespace that did not end."""
-        pods = self.objects("pods")
+        """The names of all pods of jobs in the namespace that did not end."""
+        pods = self.objects("pods", WORKFLOW)
         return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") in ("Pending", "Running")]
 
     def workflow(self, name: str) -> Json | None:
@@ -126,6 +126,12 @@ class Job:
         }
         self.file = self.project / "job.yaml"
         self.file.write_text(json.dumps({key: value for key, value in body.items() if value is not None}))
+
+    @property
+    def submission(self) -> Json:
+        """What is posted to the gateway to submit it: job.yaml but for `api`."""
+        body: Json = json.loads(self.file.read_text())
+        return {key: value for key, value in body.items() if key != "api"}
 
     def use_deployed(self) -> None:
         """Have a job.yaml elsewhere name the deployed api: one beside the cortex.yaml would mean that."""

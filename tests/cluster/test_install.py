@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +14,21 @@ import yaml
 from batchflow import contract
 from batchflow.cluster.permissions import CLEANUP, EXECUTOR, ROLES, USER
 from tests.acceptance.command import Terminal, until
-from tests.cluster.conftest import install
-from tests.cluster.kit import Cluster, run
+from tests.cluster.conftest import PERSON, namespace, printed
+from tests.cluster.kit import Cluster
 
 DOCTOR_S = 300  # bounds one that hangs
-PERSON = "person"  # a service account with the Role that people get
+READY_S = 120
 EVERYBODY = "authentication.k8s.io", "authorization.k8s.io"  # to ask who one is, and what one may do
 
 Finding = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def own(cluster: Cluster, step_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Another namespace with batchflow in it, and a person."""
-    namespace = f"bf-test-{uuid.uuid4().hex[:8]}"
-    run("kubectl", "create", "namespace", namespace)
-    try:
-        opened = replace(cluster, namespace=namespace)
-        install(opened, step_image, opened.terminal(tmp_path_factory.mktemp("install")))
-        opened.kubectl("create", "serviceaccount", PERSON)
-        opened.kubectl("create", "rolebinding", PERSON, "--role", USER.name, "--serviceaccount", f"{namespace}:{PERSON}")
+def own(services: Cluster, step_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A namespace of these tests' own."""
+    with namespace(services, step_image, tmp_path_factory.mktemp("install")) as opened:
         yield opened
-    finally:
-        run("kubectl", "delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture
@@ -92,15 +82,14 @@ def left_behind(own: Cluster) -> list[str]:
 
 
 def test_what_is_printed_is_applied_again_without_a_change(own: Cluster, shell: Terminal, step_image: str) -> None:
-    printed = shell.run("install", "--store", f"s3://{own.bucket}/{own.namespace}", "--image", step_image).out
-    for line in own.kubectl("apply", "--dry-run=server", "-f", "-", stdin=printed).splitlines():
-        assert line.endswith(" (server dry run)") and ("unchanged" in line or "configmap" in line), line
+    for line in own.kubectl("apply", "--dry-run=server", "-f", "-", stdin=printed(own, step_image, shell)).splitlines():
+        assert line.endswith(" unchanged (server dry run)"), line
 
 
 def test_each_account_may_do_what_its_role_says_and_nothing_else(own: Cluster) -> None:
     roles = {role.account or PERSON: role for role in ROLES}
     assert set(roles) == {EXECUTOR.account, CLEANUP.account, PERSON}
-    for account, role in roles.items():
+    for account, role in {**roles, contract.GATEWAY: USER}.items():
         expected = {(rule.group, rule.resource, verb, name) for rule in role.rules for verb in rule.verbs for name in rule.names or ("",)}
         assert granted(own, account) == expected
     assert granted(own, contract.STEP_ACCOUNT) == set()
@@ -114,6 +103,14 @@ def test_doctor_finds_nothing_wrong_as_a_person_and_leaves_nothing(own: Cluster,
     for account in (contract.STEP_ACCOUNT, CLEANUP.account):
         assert sum(account in what for what in from_pods) >= 2
     assert left_behind(own) == []
+
+
+@pytest.mark.extended
+def test_doctor_says_to_an_administrator_that_the_gateway_is_ready(own: Cluster, shell: Terminal) -> None:
+    own.kubectl("rollout", "status", f"deployment/{contract.GATEWAY}", f"--timeout={READY_S}s")
+    found = findings(shell)
+    assert ("gateway", "ok") in [(one["check"], one["level"]) for one in found], found
+    assert {"check": "roles", "level": "ok", "what": contract.GATEWAY, "hint": ""} in found, found
 
 
 @pytest.mark.extended
@@ -131,7 +128,10 @@ def test_doctor_without_permissions_still_says_what_it_can(own: Cluster, shell: 
         ("rolebinding", EXECUTOR.name, "roles", "workflowtaskresults"),
         ("serviceaccount", contract.STEP_ACCOUNT, "accounts", contract.STEP_ACCOUNT),
         ("configmap", "batchflow", "settings", "batchflow install"),
-        ("secret", "batchflow-aws", "store", "batchflow-aws"),
+        ("secret", contract.AWS_SECRET, "store", contract.AWS_SECRET),
+        ("secret", contract.GATEWAY, "gateway", "create secret"),
+        ("service", contract.GATEWAY, "gateway", "Service"),
+        ("rolebinding", contract.GATEWAY, "roles", "create workflows.argoproj.io"),
     ],
 )
 def test_doctor_names_what_is_missing(own: Cluster, shell: Terminal, kind: str, name: str, check: str, words: str) -> None:

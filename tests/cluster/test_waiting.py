@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batchflow import contract
 from tests.acceptance.command import Json, until
 from tests.cluster.kit import Cluster, Job, items
 
@@ -49,7 +50,8 @@ def test_a_job_that_can_not_get_on_says_why_and_one_that_never_will_ends(cluster
 def test_a_used_up_quota_is_named_and_waited_for(cluster: Cluster, tmp_path: Path) -> None:
     job = Job(cluster, tmp_path, "poor", items=items(4, gate="poor"), workers=2)
     until(lambda: not cluster.living_pods(), "earlier tests' pods to end", cluster.living_pods, limit_s=120, pause_s=1)
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
+    pods = 1 + len(cluster.objects("pods", f"app.kubernetes.io/name={contract.GATEWAY}"))
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": str(pods)}}}
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(quota))
     try:
         job.submit()

@@ -28,7 +28,7 @@ def test_a_server_that_is_not_there_is_unreachable_and_the_error_names_queue_and
 def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_REGION")
     with pytest.raises(InvalidInput, match=r"^AWS_REGION: "):
-        SqsQueues()
+        SqsQueues().find("jobs.fifo")
 
 
 def test_the_older_region_variable_will_do(monkeypatch: pytest.MonkeyPatch, moto: str) -> None:

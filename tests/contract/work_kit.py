@@ -157,7 +157,7 @@ class Job:
         return replace(assignment, **changes)
 
     def work(self, port: int, *, replaced: bool = False, **changes: Any) -> int:
-        return work(self.assignment(port, **changes), self.queue, self.dead_letters, self.stop, replaced=replaced)
+        return work(self.assignment(port, **changes), self.queue, lambda: self.dead_letters, self.stop, replaced=replaced)
 
     def outcomes(self) -> dict[int, list[Outcome]]:
         found: dict[int, list[Outcome]] = {index: [] for index in range(self.total)}

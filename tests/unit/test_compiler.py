@@ -8,36 +8,11 @@ from typing import Any
 import pytest
 
 from batchflow import contract
-from batchflow.compiler import compile_job
 from batchflow.engines.local.manifest import parse
 from batchflow.errors import InvalidInput
 from batchflow.records import JobRef
-from batchflow.settings import Settings
-from batchflow.spec.api import parse_api
-from batchflow.spec.model import DelimitedFiles, ItemList, Submission
-
-JOB = JobRef("words", "69a1b2c3d4e5f607")
-SUBMISSION = Submission(api="words", workers=3, source=ItemList(items=[1, 2, 3], batch_size=2))
-
-HANDLER_API = {"name": "words", "kind": "BatchAPI", "handler": {"type": "python", "path": "h.py"}}
-
-
-def pod_api(**container: Any) -> dict[str, Any]:
-    first = {"name": "server", "image": "server:1", "command": ["serve"], **container}
-    return {"name": "words", "kind": "BatchAPI", "pod": {"containers": [first]}}
-
-
-def compiled(entry: dict[str, Any], submission: Submission = SUBMISSION, **settings: Any) -> dict[str, Any]:
-    api = parse_api(entry, where="cortex.yaml")
-    return compile_job(submission, api, JOB, Settings(**settings)).to_dict()  # type: ignore[no-any-return]
-
-
-def pods_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    return [t for t in workflow["spec"]["templates"] if "container" in t]
-
-
-def template(workflow: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(t for t in workflow["spec"]["templates"] if t["name"] == name)
+from batchflow.spec.model import DelimitedFiles, ItemList
+from tests.unit.compiled import HANDLER_API, SKIPPED, SUBMISSION, compiled, pod_api, pods_of, template
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:
@@ -98,9 +73,6 @@ def test_only_cleanup_asks_kubernetes_so_only_its_pod_has_a_token() -> None:
     workflow = compiled(pod_api())
     tokens = {t["name"]: t.get("automountServiceAccountToken") for t in pods_of(workflow)}
     assert tokens == {"enqueue": None, "work": None, "finalize": None, "cleanup": True}
-
-
-SKIPPED = "eks.amazonaws.com/skip-containers"
 
 
 def test_aws_roles_of_our_service_account_stay_out_of_users_containers() -> None:

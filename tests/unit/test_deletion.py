@@ -51,7 +51,7 @@ def seen(services: Services, api: str, job_id: str) -> str:
     try:
         job = Client(services.settings).get(api, job_id)
         assert (job.status().status, job.status().total_batch_count) == ("succeeded", 1)
-        assert job.api_spec()["name"] == api
+        assert job.api_version().name == api
     except NotFound as error:
         assert error.kind == "job.not_found"
         return "nothing"

@@ -2,53 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from batchflow.dequeuer.handler import Answer, HandlerClient, Result
+from tests.unit.raw_server import OK, answers, request, server
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-
-
-@contextmanager
-def server(*connections: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Serve one connection after the other, each by its own function; then close."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        for connection in connections:
-            accepted, _ = listener.accept()
-            with accepted:
-                connection(accepted)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield listener.getsockname()[1]
-    thread.join(20)
-    listener.close()
-    assert not thread.is_alive(), "not every connection was made"
-
-
-def answers(*replies: bytes) -> Callable[[socket.socket], None]:
-    """Read a request for each reply; then close the connection."""
-
-    def connection(accepted: socket.socket) -> None:
-        for reply in replies:
-            request(accepted)
-            accepted.sendall(reply)
-
-    return connection
-
-
-def request(accepted: socket.socket) -> bytes:
-    data = b""
-    while not data.endswith(b"\r\n\r\n[1]"):
-        data += accepted.recv(4096)
-    return data
+MOVED = b"HTTP/1.1 307 Go\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
+AWAY = b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
 
 
 def post(client: HandlerClient) -> Answer:
@@ -64,7 +28,8 @@ def post(client: HandlerClient) -> Answer:
         (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, Result.OK, ""),
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 9\r\n\r\n\nfirst\nno", Result.FAILED, "status 500: first"),
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000, Result.FAILED, "status 500: " + "x" * 1024),
-        (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", Result.FAILED, "status 302"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" * 2 + OK, Result.OK, ""),
+        (b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", Result.FAILED, "status 302"),
         (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", Result.FAILED, "status 503"),
         (
             b"",
@@ -85,6 +50,27 @@ def test_what_an_answer_means(reply: bytes, result: Result, reason: str) -> None
         answer = post(client)
         client.close()
     assert (answer.result, answer.reason.strip()) == (result, reason)
+
+
+@pytest.mark.parametrize(
+    ("replies", "result", "reason"),
+    [
+        ([MOVED, OK], Result.OK, ""),
+        ([MOVED, b"HTTP/1.1 201 No\r\nContent-Length: 0\r\n\r\n"], Result.FAILED, "status 201 from http://127.0.0.1:{0}/there"),
+        ([AWAY], Result.BROKEN, "the connection broke: nobody listens at http://127.0.0.1:1/, where it redirected to"),
+        ([MOVED, b""], Result.BROKEN, "the connection broke: Remote end closed connection without response"),
+    ],
+)
+def test_the_end_of_a_redirect_counts(replies: list[bytes], result: Result, reason: str) -> None:
+    connections = [answers(*replies)]
+    if replies[-1] == b"":  # a kept connection that breaks at once is tried again
+        connections.append(answers(b""))
+    with server(*connections) as port:
+        client = HandlerClient(port, 10)
+        answer = post(client)
+        client.close()
+    assert answer.result is result
+    assert answer.reason.partition(" (")[0] == reason.format(port)
 
 
 def test_nobody_listening_is_a_refusal() -> None:
@@ -162,6 +148,21 @@ def test_no_whole_answer_in_time_is_a_timeout(sent: bytes) -> None:
         answer = post(client)
         over.set()
     assert (answer.result, answer.reason) == (Result.TIMED_OUT, "no answer within 0.3 s")
+
+
+def test_an_answer_that_trickles_is_a_timeout_too() -> None:
+    def trickles(accepted: socket.socket) -> None:
+        request(accepted)
+        with contextlib.suppress(OSError):
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not over.wait(0.1):
+                accepted.sendall(b"x")
+
+    over = threading.Event()
+    with server(trickles) as port:
+        answer = post(HandlerClient(port, 0.5))
+        over.set()
+    assert (answer.result, answer.reason) == (Result.TIMED_OUT, "no answer within 0.5 s")
 
 
 def test_a_request_under_way_can_be_aborted() -> None:

@@ -130,6 +130,21 @@ def test_accounts_that_nobody_may_see_are_no_finding(found: Mapping[str, bool | 
     assert (contract.TOKEN_SECRET in texts) == (token is False)
 
 
+@pytest.mark.parametrize(
+    ("seen", "level", "words"),
+    [
+        ({"has_credentials": True, "available": True, "serves": True}, OK, ""),
+        ({"has_credentials": None, "available": True, "serves": None}, OK, ""),
+        ({"has_credentials": False, "available": False, "serves": False}, FAIL, "create secret generic batchflow-gateway"),
+        ({"has_credentials": True, "available": False, "serves": False}, FAIL, "-n here describe pods"),
+        ({"has_credentials": True, "available": True, "serves": False}, FAIL, "install again"),
+    ],
+)
+def test_of_a_gateway_the_first_cause_is_told(seen: dict[str, Any], level: str, words: str) -> None:
+    finding = doctor.gateway("here", **seen)
+    assert finding.level == level and words in finding.hint
+
+
 def test_missing_permissions_are_named_with_verb_and_resource() -> None:
     asked = [attributes for rule in USER.rules for attributes in rule.reviews()]
     finding = doctor.caller(asked, "here")

@@ -13,10 +13,12 @@ from batchflow import contract
 from batchflow.dequeuer import work_off
 from batchflow.errors import Unreachable
 from batchflow.finalizer.finalize import finalize
+from batchflow.finalizer.hook import ask_hook
 from batchflow.queues.protocol import Depth
 from batchflow.records import FAILED, SUCCEEDED, Counters, HookAnswer, Outcome
 from batchflow.store.jobs import JobRecords
 from tests.contract.work_kit import JOB, Job, Outage, Request, handler
+from tests.unit import raw_server
 
 NOBODY = 1
 
@@ -44,7 +46,7 @@ def run(job: Job, port: int, *, has_hook: bool = True) -> int:
         api,
         total=job.total,
         port=port,
-        work_off=lambda accounting: work_off(assignment, job.queue, job.dead_letters, job.stop, accounting),
+        work_off=lambda accounting: work_off(assignment, job.queue, lambda: job.dead_letters, job.stop, accounting),
         stop=job.stop,
         settings=job.settings,
     )
@@ -68,6 +70,22 @@ def test_the_hooks_answer_is_recorded_whatever_it_is(job: Job, status: int, ok: 
     (request,) = server.requests
     assert (request.path, request.body) == (contract.HOOK_PATH, contract.HOOK_BODY)
     assert request.headers[contract.HEADER_JOB] == JOB.job_id
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "body"),
+    [(302, b"GET", b""), (303, b"GET", b""), (307, b"POST", contract.HOOK_BODY), (308, b"POST", contract.HOOK_BODY)],
+)
+@pytest.mark.parametrize(
+    ("final", "ok", "error"), [(200, True, ""), (404, True, ""), (204, False, "status 204 from http://127.0.0.1:{0}/done")]
+)
+def test_a_redirected_hook_counts_by_its_final_status(status: int, method: bytes, body: bytes, final: int, ok: bool, error: str) -> None:
+    got: list[bytes] = []
+    replies = [f"HTTP/1.1 {code} x\r\nLocation: /done\r\nContent-Length: 0\r\n\r\n".encode() for code in (status, final)]
+    with raw_server.server(raw_server.answers(*replies, got=got)) as port:
+        answer = ask_hook(JOB, port, timeout_s=20, grace_s=1, stop=threading.Event())
+    assert answer == HookAnswer(1, final, ok, error.format(port))
+    assert got[1].startswith(method + b" /done HTTP/1.1\r\n") and got[1].endswith(b"\r\n\r\n" + body)
 
 
 def test_a_hook_that_hangs_has_answered_badly(job: Job) -> None:

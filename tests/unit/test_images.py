@@ -25,7 +25,7 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pairs}
 
 
-@pytest.mark.parametrize("dependency", PROJECT["dependencies"])
+@pytest.mark.parametrize("dependency", [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["serve"]])
 def test_every_dependency_is_pinned_to_a_version_that_it_allows(dependency: str) -> None:
     required = Requirement(dependency)
     assert required.specifier.contains(pins()[canonicalize_name(required.name)])

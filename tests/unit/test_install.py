@@ -55,6 +55,8 @@ def by_kind(installation: Installation, kind: str) -> dict[str, Json]:
         ({"flags": {**FLAGS, "--endpoint-url": "http://[::1"}}, "--endpoint-url"),
         ({"flags": {**FLAGS, "--sqs-endpoint-url": "http://127.0.0.1:9324"}}, "--sqs-endpoint-url.*pod"),
         ({"environ": {**SHELL, "AWS_ENDPOINT_URL_S3": "http://localhost:9000"}}, "AWS_ENDPOINT_URL_S3.*pod"),
+        ({"flags": {**FLAGS, "--gateway-url": "gateway:8888"}}, "--gateway-url"),
+        ({"environ": {**SHELL, "BATCHFLOW_GATEWAY_URL": "http://127.0.0.1:8888"}, "gateway": True}, "BATCHFLOW_GATEWAY_URL.*pod"),
         ({"flags": {**FLAGS, "--log-level": "loud"}}, "BATCHFLOW_LOG_LEVEL: "),
         ({"environ": {**SHELL, "BATCHFLOW_RETRY_S": "long"}}, "BATCHFLOW_RETRY_S: "),
     ],
@@ -180,15 +182,101 @@ def test_what_a_workflow_names_is_installed(golden: Path) -> None:
     }
 
 
+def gateway_pod(installation: Installation) -> Json:
+    template: Json = by_kind(installation, "Deployment")[contract.GATEWAY]["spec"]["template"]
+    return template
+
+
+def test_the_gateway_is_printed_only_if_asked_for_beside_the_rest() -> None:
+    before = documents(planned())
+    assert "gateway" not in manifests(planned(), TEMPLATES)
+    added = [one for one in documents(planned(gateway=True)) if one not in before and one["kind"] != "ConfigMap"]
+    assert [(one["kind"], one["metadata"]["name"], one["metadata"]["namespace"]) for one in added] == [
+        (kind, contract.GATEWAY, "here") for kind in ("ServiceAccount", "RoleBinding", "Service", "Deployment")
+    ]
+
+
+def test_the_gateway_may_do_what_people_may() -> None:
+    installed = planned(gateway=True, role_arn=ROLE_ARN)
+    binding = by_kind(installed, "RoleBinding")[contract.GATEWAY]
+    assert binding["roleRef"]["name"] == USER.name
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": contract.GATEWAY, "namespace": "here"}]
+    account = by_kind(installed, "ServiceAccount")[gateway_pod(installed)["spec"]["serviceAccountName"]]
+    assert account["automountServiceAccountToken"] is True
+    assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": ROLE_ARN}
+
+
+def test_the_gateway_reads_what_our_steps_read_and_its_credentials() -> None:
+    pod = gateway_pod(planned(gateway=True))["spec"]
+    [container] = pod["containers"]
+    assert [next(iter(one.values())) for one in container["envFrom"]] == [
+        {"name": contract.CONFIG_MAP},
+        {"name": contract.AWS_SECRET, "optional": True},
+    ]
+    [credentials] = container["env"]
+    folder, _, file = credentials["value"].rpartition("/")
+    assert (credentials["name"], file) == (contract.ENV_CREDENTIALS, contract.CREDENTIALS_KEY)
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert "subPath" not in mounts[folder], "Kubernetes does not refresh that"
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes[mounts[folder]["name"]]["secret"] == {"secretName": contract.GATEWAY}
+    assert "emptyDir" in volumes[mounts["/tmp"]["name"]]
+
+
+def test_the_gateways_pod_is_as_confined_as_our_steps() -> None:
+    workflow = yaml.safe_load(next((ROOT / "workflows").glob("*.yaml")).read_text(encoding="utf-8"))
+    step = next(one["container"] for one in workflow["spec"]["templates"] if one["name"] == contract.STEP_ENQUEUE)
+    pod = gateway_pod(planned(gateway=True))["spec"]
+    [container] = pod["containers"]
+    assert {**container["securityContext"], "runAsNonRoot": pod["securityContext"]["runAsNonRoot"]} == step["securityContext"]
+    assert pod["securityContext"]["seccompProfile"] == workflow["spec"]["securityContext"]["seccompProfile"]
+    assert pod["enableServiceLinks"] is False, "the names of such variables begin as those of our settings do"
+
+
+def test_the_service_leads_to_the_gateway_and_workers_know_its_name() -> None:
+    installed = planned(gateway=True)
+    service, pod = by_kind(installed, "Service")[contract.GATEWAY]["spec"], gateway_pod(installed)
+    assert service["selector"].items() <= pod["metadata"]["labels"].items()
+    [container] = pod["spec"]["containers"]
+    [port] = container["ports"]
+    assert [(one["port"], one["targetPort"]) for one in service["ports"]] == [(contract.GATEWAY_PORT, port["name"])]
+    assert port["containerPort"] == contract.GATEWAY_PORT == int(container["command"][-1])
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    assert installed.config[contract.ENV_GATEWAY_URL] == f"http://{contract.GATEWAY}.here.svc:{contract.GATEWAY_PORT}"
+
+
+def test_workers_may_be_told_another_address_also_where_no_gateway_is() -> None:
+    flags = {**FLAGS, "--gateway-url": "https://batch.example.org"}
+    assert {planned(flags=flags, gateway=given).config[contract.ENV_GATEWAY_URL] for given in (True, False)} == {flags["--gateway-url"]}
+    assert contract.ENV_GATEWAY_URL not in planned().config
+
+
+def test_the_gateways_image_is_that_of_our_steps() -> None:
+    shell = {**SHELL, "BATCHFLOW_IMAGE": "registry.example/step:1", "BATCHFLOW_IMAGE_PULL_SECRETS": "one, two"}
+    pod = gateway_pod(planned(environ=shell, gateway=True))["spec"]
+    assert (pod["containers"][0]["image"], pod["imagePullSecrets"]) == ("registry.example/step:1", [{"name": "one"}, {"name": "two"}])
+    pod = gateway_pod(planned(gateway=True))["spec"]
+    assert pod["containers"][0]["image"] == contract.STEP_IMAGE and "imagePullSecrets" not in pod
+
+
+def test_a_change_of_settings_starts_the_gateway_anew_and_nothing_else_does() -> None:
+    def annotations(**changes: Any) -> Json:
+        return dict(gateway_pod(planned(gateway=True, **changes))["metadata"]["annotations"])
+
+    assert annotations() == annotations(create_namespace=True)
+    assert annotations() != annotations(environ={**SHELL, "BATCHFLOW_GRACE_S": "40"})
+
+
 def test_the_command_prints_the_same_as_yaml_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["install", "-n", "here", "--store", "s3://bucket/jobs", "--region", "eu-west-1"]
+    arguments = ["install", "-n", "here", "--store", "s3://bucket/jobs", "--region", "eu-west-1", "--gateway"]
     monkeypatch.delenv("AWS_REGION")
     assert not [name for name in os.environ if name.startswith("BATCHFLOW_")]
     as_yaml = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     as_json = CliRunner().invoke(cli, [*arguments, "-o", "json"], catch_exceptions=False)
     listed = json.loads(as_json.output)
     assert listed["kind"] == "List"
-    assert listed["items"] == list(yaml.safe_load_all(as_yaml.output)) == documents(planned())
+    assert listed["items"] == list(yaml.safe_load_all(as_yaml.output)) == documents(planned(gateway=True))
 
 
 def test_the_page_for_administrators_lists_every_rule() -> None:
@@ -208,7 +296,7 @@ def test_the_policies_on_the_page_allow_every_call_and_pods_no_more_than_they_ma
     assert needed | {"TagQueue", "AbortMultipartUpload"} == {action.partition(":")[2] for action in actions(pods) | actions(people)}
     assert not {"s3:DeleteObject", "sqs:ListQueues"} & actions(pods)
     assert trust["Statement"][0]["Condition"]["StringEquals"]["OIDC:sub"] == [
-        f"system:serviceaccount:batchflow:{account}" for account in (contract.STEP_ACCOUNT, CLEANUP.account)
+        f"system:serviceaccount:batchflow:{account}" for account in (contract.STEP_ACCOUNT, CLEANUP.account, contract.GATEWAY)
     ]
 
 

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchflow.engines.local.environment import FieldRef, KeyRef
 from batchflow.engines.local.launch import Host, PodPlace, launch, remap
 from batchflow.engines.local.manifest import Container
 from batchflow.engines.local.nodes import WorkflowStatus, pod_name
 from batchflow.engines.protocol import NODE_NAME, worker_of
 from batchflow.settings import Settings
 
-POD = PodPlace("digits-1-work-7", Path("/run/pods/p"), 20_001, {"{{retries}}": "3", "{{workflow.name}}": "digits-1"})
+POD = PodPlace("digits-1-work-7", Path("/run/pods/p"), {"CORTEX_PORT": 20_001}, {"{{retries}}": "3", "{{workflow.name}}": "digits-1"})
 HOST = Host(
     Settings(engine="local", cache_dir="/cache", grace_s=9), {"HOME": "/home/u", "BATCHFLOW_STORE": "s3://theirs"}, Path("/home/u/digits")
 )
 
 
 def container(**fields: Any) -> Container:
-    defaults: dict[str, Any] = {"name": "main", "command": ("run",), "env": (), "ours": False, "working_dir": "", "sidecar": False}
+    defaults: dict[str, Any] = {
+        "name": "main",
+        "command": ("run",),
+        "env": (),
+        "ours": False,
+        "secrets": False,
+        "working_dir": "",
+        "sidecar": False,
+    }
     return Container(**(defaults | fields))
 
 
@@ -36,6 +46,8 @@ def container(**fields: Any) -> Container:
         ("$(MISSING)", "$(MISSING)"),
         ("$(HOME)", "$(HOME)"),  # what the image or the shell sets is not expanded
         ("$A ${A} $(A", "$A ${A} $(A"),
+        ("$($(A))$()", "$($(A))$()"),  # a name goes up to the next parenthesis
+        ("$($$", "$($"),
         ("50$", "50$"),
         ("{{retries}} of {{workflow.name}}", "3 of digits-1"),
         ("$(CORTEX_PORT)", "20001"),
@@ -47,9 +59,52 @@ def test_references_are_expanded_as_kubernetes_does(text: str, expanded: str) ->
 
 
 def test_a_variable_may_refer_to_those_before_it() -> None:
-    env = (("A", "1"), ("B", "$(A)$(C)"), ("C", "3"), ("CORTEX_DIR", "/mnt/x"), ("D", "$(CORTEX_DIR)/y"), ("POD", None))
+    env = (
+        ("A", "1"),
+        ("B", "$(A)$(C)"),
+        ("C", "3"),
+        ("CORTEX_DIR", "/mnt/x"),
+        ("D", "$(CORTEX_DIR)/y"),
+        ("POD", FieldRef("metadata.name")),
+    )
     found = launch(container(env=env), POD, HOST).env
     assert (found["B"], found["D"], found["POD"]) == ("1$(C)", "/run/pods/p/mnt/x/y", "digits-1-work-7")
+
+
+def test_what_a_secret_would_hold_is_expanded_from_the_users_shell() -> None:
+    for secrets, word in ((True, "/home/u"), (False, "$(HOME)")):
+        started = launch(container(command=("run", "$(HOME)"), env=(("H", "$(HOME)"),), secrets=secrets), POD, HOST)
+        assert (started.argv[1], started.env["H"]) == (word, word)
+
+
+def test_what_the_shell_sets_of_ours_is_never_expanded_for_users_containers() -> None:
+    assert launch(container(command=("run", "$(BATCHFLOW_STORE)"), secrets=True), POD, HOST).argv[1] == "$(BATCHFLOW_STORE)"
+
+
+REGION = KeyRef(("AWS_REGION", "AWS_DEFAULT_REGION"), optional=True)
+TOKEN = KeyRef(("BATCHFLOW_TOKEN",), optional=False)
+
+
+@pytest.mark.parametrize(
+    ("environ", "region"),
+    [
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-east-1"}, "eu-west-1"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "us-east-1"}, "us-east-1"),
+        ({}, None),
+    ],
+)
+def test_the_engines_variables_stand_for_keys_of_config_map_and_secret(environ: dict[str, str], region: str | None) -> None:
+    host = replace(HOST, environ={**environ, "BATCHFLOW_TOKEN": "secret"})
+    env = (("CORTEX_REGION", REGION), ("BATCHFLOW_TOKEN", TOKEN), ("USED", "$(BATCHFLOW_TOKEN) $(CORTEX_REGION)"))
+    found = launch(container(env=env), POD, host).env
+    assert found.get("CORTEX_REGION") == region
+    assert found["BATCHFLOW_TOKEN"] == "secret"
+    assert found["USED"] == f"secret {region or '$(CORTEX_REGION)'}"
+    assert "BATCHFLOW_TOKEN" not in launch(container(), POD, host).env  # only who declares it gets it
+
+
+def test_this_machine_is_the_pods_node() -> None:
+    assert launch(container(env=(("HOST_IP", FieldRef("status.hostIP")),)), POD, HOST).env["HOST_IP"] == "127.0.0.1"
 
 
 def test_what_only_the_engine_knows_wins() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from batchflow.engines.argo import ArgoEngine
 from batchflow.engines.local.engine import LocalEngine
+from batchflow.engines.local.environment import FieldRef, KeyRef, Value
 from batchflow.engines.local.manifest import Retry, parse
 from batchflow.engines.open import open_engine
 from batchflow.errors import InvalidInput
@@ -113,7 +114,7 @@ def test_every_executed_field_is_parsed() -> None:
         ("main", False, False),
     ]
     assert work.init[1].command == ("./serve", "--port", "$(CORTEX_PORT)")
-    assert work.main.env == (("BATCHFLOW_TRY", "{{retries}}"), ("BATCHFLOW_POD", None))
+    assert work.main.env == (("BATCHFLOW_TRY", "{{retries}}"), ("BATCHFLOW_POD", FieldRef("metadata.name")))
 
 
 @pytest.mark.parametrize(
@@ -169,6 +170,52 @@ def test_what_is_not_executed_is_refused_by_name_and_leaves_nothing_behind(
         engine.submit(changed(change), directory=str(tmp_path))
     assert text in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ({"fieldRef": {"fieldPath": "status.hostIP"}}, FieldRef("status.hostIP")),
+        (
+            {"configMapKeyRef": {"name": "batchflow", "key": "AWS_REGION", "optional": True}},
+            KeyRef(("AWS_REGION", "AWS_DEFAULT_REGION"), True),
+        ),
+        ({"secretKeyRef": {"name": "batchflow-client", "key": "token"}}, KeyRef(("NAME",), False)),
+    ],
+)
+def test_where_a_variables_value_may_come_from(source: Json, value: Value) -> None:
+    job = parse(changed(lambda s: s["templates"][1]["container"]["env"].append({"name": "NAME", "valueFrom": source})))
+    assert job.templates["work"].main.env[-1] == ("NAME", value)
+
+
+def needing(change: Callable[[Json], object]) -> Json:
+    return changed(lambda s: change(s["templates"][1]["initContainers"][1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (
+            lambda c: c.update(env=[{"name": "BATCHFLOW_TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}]),
+            "BATCHFLOW_TOKEN: is not set, and container handler needs it; set it; or submit through `batchflow serve`, which sets it",
+        ),
+        (
+            lambda c: c.update(command=["tensorflow_model_server"]),
+            "tensorflow_model_server: is not on PATH of this machine; install TensorFlow Serving, or run the job on a cluster",
+        ),
+    ],
+)
+def test_what_this_machine_lacks_is_said_before_anything_begins(tmp_path: Path, change: Callable[[Json], object], error: str) -> None:
+    workflow, settings = needing(change), Settings(engine="local", local_dir=str(tmp_path / "local"))
+    lacking = LocalEngine(settings, {"PATH": str(tmp_path)})
+    for ask in (lacking.check, lambda workflow: lacking.submit(workflow, directory=str(tmp_path))):
+        with pytest.raises(InvalidInput) as refused:
+            ask(workflow)
+        assert str(refused.value) == error
+    assert list(tmp_path.iterdir()) == []
+    program = tmp_path / "tensorflow_model_server"
+    program.touch(mode=0o755)
+    LocalEngine(settings, {"PATH": str(tmp_path), "BATCHFLOW_TOKEN": "t"}).check(workflow)
 
 
 def test_an_empty_field_says_nothing() -> None:

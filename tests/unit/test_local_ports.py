@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchflow.engines.local import ports
-from batchflow.engines.local.ports import held_port
+from batchflow.engines.local.ports import held_port, held_ports
 from batchflow.errors import Unreachable
 
 HOLDS = """
@@ -81,3 +81,9 @@ def test_a_folder_that_can_not_be_used_is_named(one_port: int, tmp_path: Path) -
         patch.setattr("tempfile.tempdir", str(blocked))
         with pytest.raises(Unreachable, match="blocked"), held_port():
             pass
+
+
+def test_each_variable_of_a_pod_names_a_port_of_its_own() -> None:
+    with held_ports(["A", "B", "C"]) as held:
+        assert [*held] == ["A", "B", "C"]
+        assert len({*held.values()}) == 3

@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from batchflow import contract
 from batchflow.errors import InvalidInput, NotFound
-from batchflow.prepare import MAX_PROJECT_BYTES, prepare, unpack
+from batchflow.prepare import prepare, unpack
 from batchflow.records import JobRef, SubmissionRecord, job_document
+from batchflow.settings import Settings
+from batchflow.spec.project import MAX_PROJECT_BYTES
 from batchflow.store.directory import DirectoryStore
 from batchflow.store.jobs import ApiRecords, JobRecords
+from batchflow.store.open import open_sources
 
 JOB = JobRef("an-api", "7" * 16)
 POD = {"pod": {"containers": [{"name": "c", "image": "i", "command": ["x"]}]}}
+SOURCES = open_sources(Settings())
 HANDLER = {"handler": {"type": "python", "path": "handler.py", "config": {"n": 1}}}
 
 
@@ -39,7 +44,7 @@ def entry(name: str, mode: int) -> zipfile.ZipInfo:
     return info
 
 
-def stored_job(folder: Path, api: dict[str, Any], project: bytes | None) -> tuple[JobRecords, ApiRecords]:
+def stored_job(folder: Path, api: dict[str, Any], project: bytes | None, *, total: int = 3) -> tuple[JobRecords, ApiRecords]:
     store = DirectoryStore(folder)
     records, apis = JobRecords(store, JOB), ApiRecords(store)
     sha256 = None
@@ -49,7 +54,7 @@ def stored_job(folder: Path, api: dict[str, Any], project: bytes | None) -> tupl
     apis.save(JOB.api, "id", {"api": {"name": JOB.api, "kind": "BatchAPI", **api}, "project": sha256, "has_hook": True})
     submission = SubmissionRecord(JOB.api, "id", JOB.job_id, "2026-01-01T00:00:00Z", {"workers": 1})
     records.create_submission(submission)
-    records.create_document(job_document(submission, total_batch_count=3))
+    records.create_document(job_document(submission, total_batch_count=total))
     return records, apis
 
 
@@ -62,27 +67,90 @@ def pod_paths(root: Path) -> dict[str, str]:
         contract.ENV_RUNTIME: f"{root}/mnt/runtime",
         contract.ENV_VENVS: f"{root}/mnt/venvs",
         contract.ENV_MNT: f"{root}/mnt",
+        contract.ENV_CLIENT_CONFIG: f"{root}/client",
     }
 
 
 def test_a_container_gets_the_job_document_alone(tmp_path: Path) -> None:
     records, apis = stored_job(tmp_path / "store", POD, None)
-    prepare(records, apis, pod_paths(tmp_path / "pod"))
+    prepare(records, apis, SOURCES, pod_paths(tmp_path / "pod"))
     files = [path for path in (tmp_path / "pod").rglob("*") if path.is_file()]
     assert files == [tmp_path / "pod/cortex/spec/job.json"]
     assert files[0].read_bytes() == records.document()
 
 
+JOB_JSON = """\
+{
+  "job_id": "7777777777777777",
+  "api_name": "an-api",
+  "kind": "BatchAPI",
+  "workers": 1,
+  "sqs_dead_letter_queue": {
+    "arn": "arn:aws:sqs:eu-west-1:123456789012:failed.fifo",
+    "max_receive_count": 3
+  },
+  "config": {
+    "é": []
+  },
+  "timeout": null,
+  "api_id": "id",
+  "sqs_url": "https://sqs/q",
+  "start_time": "2026-01-01T00:00:00Z"
+}"""
+
+
+def test_the_job_document_is_cortexs_byte_for_byte(tmp_path: Path) -> None:
+    """Without a total if there is no batch; the store's own copy says 0."""
+    records, apis = stored_job(tmp_path / "store", POD, None)
+    queue = {"arn": "arn:aws:sqs:eu-west-1:123456789012:failed.fifo", "max_receive_count": 3}
+    body = {"workers": 1, "sqs_dead_letter_queue": queue, "config": {"é": []}}
+    submission = SubmissionRecord(JOB.api, "id", JOB.job_id, "2026-01-01T00:00:00Z", body)
+    records.store.delete([f"{records.prefix}job.json"])
+    records.create_document(job_document(submission, sqs_url="https://sqs/q", total_batch_count=0))
+    prepare(records, apis, SOURCES, pod_paths(tmp_path))
+    assert (tmp_path / "cortex/spec/job.json").read_text() == JOB_JSON
+    assert records.total() == 0
+
+
+@pytest.mark.parametrize("key", ["handler", "predictor"])
+def test_a_handlers_job_document_has_the_ids_of_its_generation(tmp_path: Path, key: str) -> None:
+    records, apis = stored_job(tmp_path / "store", {key: HANDLER["handler"]}, zipped(("handler.py", b"x")), total=0)
+    prepare(records, apis, SOURCES, pod_paths(tmp_path))
+    document = json.loads((tmp_path / "mnt/spec/batch.json").read_bytes())
+    assert [*document][7:] == ["api_id", "spec_id", f"{key}_id", "sqs_url", "total_batch_count", "start_time"]
+    assert (document["spec_id"], document[f"{key}_id"], document["total_batch_count"]) == ("id", "id", 0)
+
+
+CLIENT = {"batchflow": {"cortex_client": True}}
+
+
+@pytest.mark.parametrize("code", [POD, HANDLER])
+def test_an_api_that_asks_for_the_client_gets_its_configuration(tmp_path: Path, code: dict[str, Any]) -> None:
+    records, apis = stored_job(tmp_path / "store", {**code, **CLIENT}, zipped(("handler.py", b"x")))
+    environ = {**pod_paths(tmp_path), contract.ENV_GATEWAY_URL: "https://gateway:8888"}
+    prepare(records, apis, SOURCES, environ)
+    assert yaml.safe_load((tmp_path / "client/cli.yaml").read_text()) == {
+        "default_environment": "default",
+        "environments": [{"name": "default", "operator_endpoint": "https://gateway:8888"}],
+    }
+
+
+def test_who_asks_for_the_client_where_there_is_no_gateway_is_told(tmp_path: Path) -> None:
+    records, apis = stored_job(tmp_path / "store", {**POD, **CLIENT}, None)
+    with pytest.raises(InvalidInput, match=r"^BATCHFLOW_GATEWAY_URL: is not set, and the api has cortex_client: true; install the gateway"):
+        prepare(records, apis, SOURCES, pod_paths(tmp_path))
+
+
 def test_a_handler_gets_project_documents_and_runtime(tmp_path: Path) -> None:
     records, apis = stored_job(tmp_path / "store", HANDLER, zipped(("handler.py", b"x"), ("a/b.txt", b"y"), (entry("run", 0o100755), b"z")))
     for _ in range(2):  # Kubernetes may run init containers again
-        prepare(records, apis, pod_paths(tmp_path))
+        prepare(records, apis, SOURCES, pod_paths(tmp_path))
     mnt = tmp_path / "mnt"
     assert {str(p.relative_to(mnt / "project")) for p in (mnt / "project").rglob("*")} == {"handler.py", "a", "a/b.txt", "run"}
     assert (mnt / "project/a/b.txt").read_text() == "y"
     assert (mnt / "project/run").stat().st_mode & 0o111 == 0o111
     assert json.loads((mnt / "spec/spec.json").read_bytes())["handler"] == HANDLER["handler"]
-    assert (mnt / "spec/batch.json").read_bytes() == (tmp_path / "cortex/spec/job.json").read_bytes() == records.document()
+    assert (tmp_path / "cortex/spec/job.json").read_bytes() == records.document()
     assert (mnt / "runtime/batchflow_runtime/__main__.py").is_file()
     assert (mnt / "runtime/cortex_internal/lib/log.py").is_file()
     assert not (mnt / "runtime/batchflow_runtime/modules").exists()
@@ -93,10 +161,10 @@ def test_a_handler_gets_project_documents_and_runtime(tmp_path: Path) -> None:
 def test_without_its_records_it_says_which_is_missing(tmp_path: Path) -> None:
     records, apis = stored_job(tmp_path / "store", HANDLER, None)
     with pytest.raises(InvalidInput, match="an-api: has a handler but no project files; deploy the api again"):
-        prepare(records, apis, pod_paths(tmp_path))
+        prepare(records, apis, SOURCES, pod_paths(tmp_path))
     records.store.delete([f"{records.prefix}job.json"])
     with pytest.raises(NotFound, match=r"the job has no job\.json"):
-        prepare(records, apis, pod_paths(tmp_path))
+        prepare(records, apis, SOURCES, pod_paths(tmp_path))
 
 
 def damaged() -> bytes:

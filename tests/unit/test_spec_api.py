@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from batchflow.errors import InvalidInput, NotFound
+from batchflow.errors import InvalidInput, NotFound, SeveralErrors
 from batchflow.spec.api import load_api, load_apis, parse_api
-from batchflow.spec.model import Additions, Api, Compute, Container, Dependencies, Handler, Pod, Probe
+from batchflow.spec.model import Additions, Api, Compute, Container, Dependencies, Handler, Model, Models, Pod, Probe
 
 POD = """\
 - name: web
@@ -92,6 +92,7 @@ def test_the_container_generation_whole(tmp_path: Path, monkeypatch: pytest.Monk
     env_from_secrets: [keys, more.keys]
     tolerations: [{key: gpu, operator: Exists, effect: NoExecute, tolerationSeconds: 60}, {key: spot, value: "true"}]
     image_pull_secrets: [pull]
+    cortex_client: true
 """
     [api] = load(tmp_path, monkeypatch, text)
     assert api == Api(
@@ -142,6 +143,7 @@ def test_the_container_generation_whole(tmp_path: Path, monkeypatch: pytest.Monk
                 {"key": "spot", "value": "true"},
             ),
             image_pull_secrets=("pull",),
+            cortex_client=True,
         ),
         has_hook=False,
         raw=api.raw,
@@ -183,10 +185,7 @@ def test_the_handler_generation_whole(tmp_path: Path, monkeypatch: pytest.Monkey
         log_level="debug",
         shm_size="100Mi",
         dependencies=Dependencies(pip="reqs.txt", shell="setup.sh"),
-        models={
-            "paths": [{"name": "a", "path": "s3://b/m", "signature_key": "k"}, {"name": "b", "path": "s3://b/n"}],
-            "signature_key": "x",
-        },
+        models=Models(listed=(Model("a", "s3://b/m", "k"), Model("b", "s3://b/n", "x"))),
         compute=Compute(cpu="2", mem="200Mi", inf=1),
     )
 
@@ -226,7 +225,31 @@ def test_what_is_left_out_has_cortex_defaults(tmp_path: Path, monkeypatch: pytes
         ),
         ("name: web", "name: b-web", 'cortex.yaml:1: b-web (BatchAPI): name: cannot begin with "b-"; choose another name'),
         ("kind: BatchAPI", "x: y", "cortex.yaml:1: web: kind: must be defined"),
-        ("kind: BatchAPI", "kind: AsyncAPI", 'cortex.yaml:2: web (AsyncAPI): kind: must be BatchAPI (got "AsyncAPI")'),
+        ("kind: BatchAPI", "kind: SyncAPI", 'cortex.yaml:2: web (SyncAPI): kind: must be BatchAPI (got "SyncAPI")'),
+        (
+            "kind: BatchAPI",
+            "kind: RealtimeAPI",
+            "cortex.yaml:2: web (RealtimeAPI): kind: kind RealtimeAPI is not supported: "
+            "batchflow runs jobs, and serves no single requests; leave it out of this file",
+        ),
+        (
+            "kind: BatchAPI",
+            "kind: AsyncAPI",
+            "cortex.yaml:2: web (AsyncAPI): kind: kind AsyncAPI is not supported: batchflow runs jobs, and queues no single requests; "
+            "make it a BatchAPI, and submit each request as a job",
+        ),
+        (
+            "kind: BatchAPI",
+            "kind: TaskAPI",
+            "cortex.yaml:2: web (TaskAPI): kind: kind TaskAPI is not supported: batchflow runs jobs over items; "
+            "make it a BatchAPI, and submit jobs of one item",
+        ),
+        (
+            "kind: BatchAPI",
+            "kind: TrafficSplitter",
+            "cortex.yaml:2: web (TrafficSplitter): kind: kind TrafficSplitter is not supported: "
+            "there are no RealtimeAPIs to split traffic between; leave it out of this file",
+        ),
         (
             "kind: BatchAPI",
             "kind: JobDeployment",
@@ -267,9 +290,13 @@ def test_endpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: st
         (HANDLER, "node_groups: [a]", 'key "node_groups" is not supported beside `handler`; put it under `compute`'),
         (
             POD,
-            "autoscaling: {}",
-            'key "autoscaling" is not supported; known keys: name, kind, networking, handler, predictor, pod, node_groups, batchflow',
+            "metrics: {}",
+            'key "metrics" is not supported; known keys: name, kind, networking, handler, predictor, pod, node_groups, batchflow',
         ),
+        (POD, "autoscaling: {}", 'key "autoscaling" is not supported; a job says in `workers` how many it wants'),
+        (POD, "update_strategy: {}", 'key "update_strategy" is not supported; jobs keep the version that they were submitted with'),
+        (POD, "monitoring: {}", 'key "monitoring" is not supported; a job\'s status has its metrics'),
+        (POD, "networking: {api_gateway: private}", 'networking: api_gateway: must be public or none (got "private")'),
         (POD, "batchfolw: {}", 'key "batchfolw" is not supported; did you mean "batchflow"?'),
         (POD, "node_groups: []", "node_groups: must contain at least 1 elements"),
         (POD, "node_groups: a", 'node_groups: must be a list (got "a")'),
@@ -292,6 +319,11 @@ def test_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str, text
         (
             "- name: a\n  kind: BatchAPI\n",
             "cortex.yaml:1: a (BatchAPI): specify exactly one of the following keys: handler, predictor, pod",
+        ),
+        (
+            "- name: a\n  kind: BatchAPI\n  predicter: {}\n",
+            "cortex.yaml:1: a (BatchAPI): specify exactly one of the following keys: handler, predictor, pod; "
+            'is "predicter" meant to be "predictor"?',
         ),
         (
             in_entry(HANDLER, "pod: {containers: []}"),
@@ -473,7 +505,17 @@ def test_a_pickled_handler_and_shared_memory_within_memory(tmp_path: Path, monke
         ("{paths: [{path: a}]}", "models: paths: index 0: name: must be defined"),
         ("{paths: [{name: a}]}", "models: paths: index 0: path: must be defined"),
         ("{paths: [{name: a, path: p}, {name: a, path: q}]}", 'models: paths: index 1: name: "a" is there twice'),
+        (
+            "{paths: [{name: a/b, path: p}]}",
+            'models: paths: index 0: name: "a/b" is not a valid name; use letters, digits, underscores and dashes',
+        ),
         ("{dir: ''}", "models: dir: cannot be empty"),
+        ("{dir: gs://b/m}", 'models: dir: "gs://b/m" is not a valid s3 path (e.g. s3://bucket/folder/)'),
+        ("{path: s3:///m}", 'models: path: "s3:///m" is not a valid s3 path (e.g. s3://bucket/folder/)'),
+        (
+            "{path: ../m}",
+            'models: path: "../m" is not a path within the project; write it relative to the folder of the api\'s file',
+        ),
         ("{dir: d, signature: x}", 'models: key "signature" is not supported; did you mean "signature_key"?'),
     ],
 )
@@ -483,11 +525,19 @@ def test_models_of_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, m
     assert refusal(tmp_path, monkeypatch, text) == expected
 
 
-@pytest.mark.parametrize("models", ["{path: s3://b/m}", "{dir: s3://b/, signature_key: k}", "{paths: [{name: a, path: p}]}"])
-def test_models_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: str) -> None:
-    [api] = load(tmp_path, monkeypatch, in_handler(f"models: {models}").replace("python", "tensorflow"))
+@pytest.mark.parametrize(
+    ("written", "models"),
+    [
+        ("{path: s3://b/m}", Models(listed=(Model("default", "s3://b/m"),))),
+        ("{path: models/m, signature_key: k}", Models(listed=(Model("default", "models/m", "k"),))),
+        ("{paths: [{name: a_B-1, path: /m}]}", Models(listed=(Model("a_B-1", "/m"),))),
+        ("{dir: 'file:///m', signature_key: k}", Models(dir="file:///m", signature_key="k")),
+    ],
+)
+def test_models_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, models: Models) -> None:
+    [api] = load(tmp_path, monkeypatch, in_handler(f"models: {written}").replace("python", "tensorflow"))
     assert api.handler is not None
-    assert api.handler.models == api.raw["handler"]["models"]
+    assert api.handler.models == models
 
 
 @pytest.mark.parametrize("port", [1, 8887, 14999, 65535])
@@ -638,8 +688,12 @@ def test_probe_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             'env_from_secrets: index 0: "a_b" is not the name of a Kubernetes object; use lower-case letters, digits, dashes and dots',
         ),
         ("image_pull_secrets: ['']", "image_pull_secrets: index 0: cannot be empty"),
+        ("cortex_client: yes please", 'cortex_client: must be true or false (got "yes please")'),
         ("tolerations: [a]", 'tolerations: index 0: must be a map (got "a")'),
-        ("tolerations: [{keys: a}]", 'tolerations: index 0: key "keys" is not supported; did you mean "key"?'),
+        (
+            "tolerations: [{keys: a, operator: Exists}]",
+            'tolerations: index 0: key "keys" is not supported; did you mean "key"?',
+        ),
         ("tolerations: [{value: a}]", "tolerations: index 0: needs a key, or the operator Exists"),
         ("tolerations: [{key: a, operator: In}]", 'tolerations: index 0: operator: must be Exists or Equal (got "In")'),
         (
@@ -653,7 +707,7 @@ def test_probe_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("tolerations: [{key: a, tolerationSeconds: 1}]", "tolerations: index 0: tolerationSeconds: needs the effect NoExecute"),
         (
             "workers: 3",
-            'key "workers" is not supported; known keys: on_job_complete, memory_limit, service_account, start_timeout_s, '
+            'key "workers" is not supported; known keys: on_job_complete, memory_limit, service_account, cortex_client, start_timeout_s, '
             "batch_timeout_s, max_concurrency, env_from_secrets, tolerations, image_pull_secrets",
         ),
     ],
@@ -670,6 +724,105 @@ def test_the_memory_limit_is_no_less_than_what_is_asked_for(tmp_path: Path, monk
     assert refusal(tmp_path, monkeypatch, pod) == f"cortex.yaml:9: web (BatchAPI): {error}"
     [api] = load(tmp_path, monkeypatch, pod.replace("1G}", "1Gi}"))
     assert api.additions.memory_limit == "1Gi"
+
+
+MANY = """\
+- name: web
+  kind: BatchAPI
+  autoscaling: {min_replicas: 1}
+  pod:
+    max_concurrency: 2
+    containers:
+      - {name: c, image: i, command: [run], pre_stop: {}, readiness_probe: {exec: {command: [x]}}}
+  networking: {endpont: x}
+- name: live
+  kind: RealtimeAPI
+  pod: {anything: 1}
+- name: old
+  kind: BatchAPI
+  handler: {type: python, path: h.py, processes_per_replica: 2, protobuf_path: p, models: {}}
+  compute: {shm: 1Gi, gpus: 1}
+- name: last
+  kind: BatchAPI
+  handler: {type: onnx, path: h.py, server_side_batching: {}}
+"""
+
+
+def test_every_key_that_can_not_be_honoured_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SeveralErrors) as raised:
+        load(tmp_path, monkeypatch, MANY)
+    web, old, last = ("web (BatchAPI): ", "old (BatchAPI): ", "last (BatchAPI): handler: ")
+    unsupported = "key is not supported for BatchAPI kind"
+    assert [str(error) for error in raised.value.errors] == [
+        f'cortex.yaml:3: {web}key "autoscaling" is not supported; a job says in `workers` how many it wants',
+        f"cortex.yaml:5: {web}pod: max_concurrency {unsupported}; use max_concurrency under `batchflow`",
+        f"cortex.yaml:7: {web}pod: containers: c: pre_stop {unsupported}",
+        f"cortex.yaml:7: {web}pod: containers: c: readiness_probe: exec is not supported for a readiness probe; use http_get or tcp_socket",
+        f'cortex.yaml:8: {web}networking: key "endpont" is not supported; did you mean "endpoint"?',
+        "cortex.yaml:10: live (RealtimeAPI): kind: kind RealtimeAPI is not supported: batchflow runs jobs, and serves no single requests; "
+        "leave it out of this file",
+        f"cortex.yaml:14: {old}handler: protobuf_path {unsupported}",
+        f"cortex.yaml:14: {old}handler: models is not supported for the python type; load the model in __init__",
+        f"cortex.yaml:14: {old}handler: processes_per_replica: must be 1 for BatchAPI kind; raise the job's workers instead",
+        f'cortex.yaml:15: {old}compute: key "shm" is not supported; use the handler\'s shm_size',
+        f'cortex.yaml:15: {old}compute: key "gpus" is not supported; did you mean "gpu"?',
+        f"cortex.yaml:18: {last}server_side_batching {unsupported}",
+        f"cortex.yaml:18: {last}type: the onnx type is no longer supported; use the python type, and load the model with onnxruntime there",
+    ]
+    text = str(raised.value)
+    assert text.startswith('cortex.yaml: 13 errors: (1) cortex.yaml:3: web (BatchAPI): key "autoscaling" is not supported; ')
+    assert text.count("cortex.yaml:") == 14 and "\n" not in text
+
+
+def test_of_a_thousand_keys_the_first_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = in_entry(POD, "\n".join(f"key{number}: 1" for number in range(1000)))
+    with pytest.raises(SeveralErrors) as raised:
+        load(tmp_path, monkeypatch, text + "- 1\n" * 1000)
+    assert [error.where for error in raised.value.errors] == [f"cortex.yaml:{line}: web (BatchAPI)" for line in range(8, 28)]
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        (POD, []),
+        (
+            in_entry(POD, "networking: {api_gateway: public}"),
+            ["cortex.yaml:8: web (BatchAPI): networking: api_gateway: has no effect here; `batchflow serve` answers at the endpoint"],
+        ),
+        (
+            POD.replace("image: i", "image: quay.io/cortexlabs/batch-container-cpu:0.42.1"),
+            [
+                'cortex.yaml:6: web (BatchAPI): pod: containers: c: image: "quay.io/cortexlabs/batch-container-cpu:0.42.1" '
+                "is one of Cortex's own images, which may be gone; name an image of your own"
+            ],
+        ),
+        (
+            in_handler("image: cortexlabs/python-predictor-gpu:0.19.0"),
+            [
+                'cortex.yaml:6: old (BatchAPI): handler: image: "cortexlabs/python-predictor-gpu:0.19.0" '
+                "is one of Cortex's own images, which may be gone; leave `image` out, or name an image of your own"
+            ],
+        ),
+        (in_handler("image: registry.example/cortexlabs/python:1"), []),
+        (
+            in_container("readiness_probe: {tcp_socket: {port: 80}, period_seconds: 5, failure_threshold: 2, timeout_seconds: 3}"),
+            [
+                f"cortex.yaml:8: web (BatchAPI): pod: containers: c: readiness_probe: {key}: has no effect on a readiness probe; "
+                "it is asked every second, until start_timeout_s has passed"
+                for key in ("period_seconds", "failure_threshold")
+            ],
+        ),
+        (in_container("liveness_probe: {tcp_socket: {port: 80}, period_seconds: 5, failure_threshold: 2}"), []),
+    ],
+)
+def test_what_has_no_effect_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, warnings: list[str]) -> None:
+    [api] = load(tmp_path, monkeypatch, text)
+    assert list(api.warnings) == warnings
+
+
+def test_warnings_belong_to_their_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    web, old = load(tmp_path, monkeypatch, POD.replace("image: i", "image: cortexlabs/x") + HANDLER)
+    assert (len(web.warnings), old.warnings) == (1, ())
 
 
 def test_one_api_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,21 +227,19 @@ def test_paths_within_the_project(folder: Path) -> None:
     assert with_project(api, path)[0].has_hook is False
 
 
-@pytest.mark.parametrize(
-    ("file", "path", "error"),
-    [
-        ("conda-packages.txt", "handler.py", "dependencies: conda-packages.txt can't be installed yet; bring its packages in the image"),
-        ("dependencies.sh", "handler.py", "dependencies: dependencies.sh can't be installed yet; bring its packages in the image"),
-        ("m.pickle", "m.pickle", "path: a .pickle file can't be run yet; write the class in a .py file"),
-    ],
-)
-def test_what_this_version_does_not_do_is_refused(folder: Path, file: str, path: str, error: str) -> None:
-    (folder / "handler.py").write_text(PLAIN)
+def test_a_pickled_class_may_have_a_hook_and_is_not_looked_into(folder: Path) -> None:
+    (folder / "handler.pickle").write_bytes(b"\x80 no Python")
+    api, config = loaded(folder, API.replace("handler.py", "handler.pickle"))
+    filled, project = with_project(api, config)
+    assert project is not None and "handler.pickle" in project.files
+    assert filled.has_hook
+
+
+@pytest.mark.parametrize("file", ["conda-packages.txt", "dependencies.sh", "requirements.txt"])
+def test_files_of_dependencies_belong_to_the_project(folder: Path, file: str) -> None:
     add(folder, file)
-    api, config = loaded(folder, API.replace("handler.py", path))
-    with pytest.raises(InvalidInput) as caught:
-        with_project(api, config)
-    assert error in str(caught.value)
+    _, project = with_project(*loaded(folder, API))
+    assert project is not None and file in project.files
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+import yaml
+
+from batchflow.engines.local.manifest import parse
 
 ROOT = Path(__file__).parents[2]
 RENDER = runpy.run_path(str(ROOT / "workflows" / "render.py"))
@@ -16,6 +19,11 @@ def test_golden(job_file: Path) -> None:
     golden = RENDER["golden"](job_file)
     assert golden.is_file(), "missing: write it with `task workflows`, and look at it"
     assert RENDER["render"](job_file) == golden.read_text(encoding="utf-8"), "changed: `task workflows`, and look at the difference"
+
+
+@pytest.mark.parametrize("job_file", RENDER["examples"](), ids=lambda path: path.parent.name)
+def test_the_local_engine_executes_every_field_of_a_golden(job_file: Path) -> None:
+    assert parse(yaml.safe_load(RENDER["golden"](job_file).read_text(encoding="utf-8"))).on_exit == "cleanup"
 
 
 def test_every_golden_belongs_to_an_example() -> None:

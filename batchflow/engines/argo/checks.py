@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import orjson
-from kubernetes.client import ApiClient, AuthorizationV1Api, CoreV1Api, CustomObjectsApi, VersionApi
+from kubernetes.client import ApiClient, AppsV1Api, AuthorizationV1Api, CoreV1Api, CustomObjectsApi, VersionApi
 from kubernetes.client.exceptions import ApiException
 
 from batchflow.engines.argo.engine import LABEL_WORKFLOW
 from batchflow.engines.argo.kube import GROUP, PLURAL, VERSION, Kube
+from batchflow.errors import Unreachable
 
 __all__ = ["Checks", "cleanup_reads"]
 
@@ -29,6 +30,7 @@ class Checks:
         self._kube = kube
         # Their types are not the same in all versions of the client that we take.
         self._core: Any = CoreV1Api(kube.api_client)
+        self._apps: Any = AppsV1Api(kube.api_client)
         self._authorization: Any = AuthorizationV1Api(kube.api_client)
 
     def version(self) -> str:
@@ -55,14 +57,35 @@ class Checks:
 
         return self._asked(read, absent=False)
 
-    def has_token(self, secret: str) -> bool | None:
-        """Whether there is such a Secret, and Kubernetes has filled it."""
+    def has_secret(self, secret: str, key: str) -> bool | None:
+        """Whether there is such a Secret with something below that key."""
 
         def read() -> bool:
             found = self._core.read_namespaced_secret(secret, self._kube.namespace, _request_timeout=_TIMEOUT_S)
-            return bool((found.data or {}).get("token"))
+            return bool((found.data or {}).get(key))
 
         return self._asked(read, absent=False)
+
+    def available(self, deployment: str) -> bool | None:
+        """Whether a pod of that Deployment is ready; None also if there is no such Deployment."""
+
+        def read() -> bool:
+            found = self._apps.read_namespaced_deployment(deployment, self._kube.namespace, _request_timeout=_TIMEOUT_S)
+            return bool(found.status.available_replicas)
+
+        return self._asked(read, absent=None)
+
+    def serves(self, service: str, port: int, path: str) -> bool | None:
+        """Whether the API server gets an answer from a Service there."""
+
+        def read() -> bool:
+            where = f"{service}:{port}", self._kube.namespace, path
+            return self._core.connect_get_namespaced_service_proxy_with_path(*where, _request_timeout=_TIMEOUT_S) is not None
+
+        try:
+            return self._asked(read, absent=False)
+        except Unreachable:  # 503, or what the gateway itself answers
+            return False
 
     def may(self, attributes: dict[str, str]) -> bool:
         """Whether the caller may do what these `resourceAttributes` say, in this namespace."""
@@ -100,7 +123,7 @@ class Checks:
             yield from (item["metadata"] for item in page["items"] or ())  # null if there is none
             next_page = page["metadata"].get("continue") or None
 
-    def _asked(self, call: Callable[[], _Answer], *, absent: _Answer) -> _Answer | None:
+    def _asked(self, call: Callable[[], _Answer], *, absent: _Answer | None) -> _Answer | None:
         with self._kube.translated():
             try:
                 return call()

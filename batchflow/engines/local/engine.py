@@ -16,7 +16,8 @@ import orjson
 
 from batchflow.engines.local.folder import RunFolder
 from batchflow.engines.local.follow import log_lines, log_tail
-from batchflow.engines.local.manifest import parse
+from batchflow.engines.local.manifest import Job, parse
+from batchflow.engines.local.requirements import check_requirements
 from batchflow.engines.protocol import LogLine, Observation
 from batchflow.errors import Internal, InvalidInput, NotFound, Unreachable
 from batchflow.settings import Settings
@@ -45,12 +46,11 @@ class LocalEngine:
         return f"machine {socket.gethostname()}" if self._settings.store.startswith("s3://") else ""
 
     def check(self, workflow: dict[str, Any]) -> None:
-        parse(workflow)
+        self._checked(workflow)
 
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         """Returns when the engine's process is there; it lives on without this one and without its terminal."""
-        job = parse(workflow)
-        folder = self._folder(job.name)
+        folder = self._folder(self._checked(workflow).name)
         with _usable(folder):
             lock = folder.try_lock()
         if lock is None:
@@ -104,6 +104,11 @@ class LocalEngine:
 
     def log_tail(self, name: str, pod: str, container: str, limit_bytes: int) -> bytes:
         return log_tail(self._folder(name).log(pod, container), limit_bytes)
+
+    def _checked(self, workflow: dict[str, Any]) -> Job:
+        job = parse(workflow)
+        check_requirements(job, self._environ)
+        return job
 
     def _folder(self, name: str) -> RunFolder:
         return RunFolder(self._root, name)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from batchflow.contract import ENV_GRACE, ENV_PORT, ENV_PROGRESS, ENV_VENVS, POD_ROOTS
+from batchflow.contract import ENV_GRACE, ENV_PROGRESS, ENV_VENVS, POD_ROOTS
+from batchflow.engines.local.environment import FieldRef, KeyRef, Value, expand
 from batchflow.engines.local.manifest import Container
 from batchflow.settings import Settings
 
-__all__ = ["Host", "Launch", "PodPlace", "launch", "remap"]
+__all__ = ["Host", "Launch", "PodPlace", "launch", "remap", "search_path"]
 
 # Variables whose values may be paths in a pod.
 _PATH_VARIABLES: Final = ("BATCHFLOW_", "CORTEX_")
 _SETTINGS: Final = "BATCHFLOW_"
 
-# Kubernetes' expansion of command, args and env values: `$(NAME)`, and `$$` for a dollar.
-# https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
-_REFERENCE: Final = re.compile(r"\$(?:\$|\(([^()]*)\))")
+# This machine, as its own pods' node.
+_HOST_IP: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class PodPlace:
-    """What is a pod's own. `variables`: Argo's, such as `{{retries}}`, with their values."""
+    """What is a pod's own. `ports`: by the variable that names it. `variables`: Argo's, such as `{{retries}}`, with their values."""
 
     name: str
     folder: Path
-    port: int
+    ports: Mapping[str, int]
     variables: Mapping[str, str]
 
 
@@ -62,22 +62,25 @@ def launch(container: Container, pod: PodPlace, host: Host) -> Launch:
     """
     settings = host.settings.to_env()
     given = {
-        ENV_PORT: str(pod.port),
+        **{name: str(port) for name, port in pod.ports.items()},
         ENV_VENVS: str(Path(host.settings.cache_dir, "venvs")),
         ENV_GRACE: settings[ENV_GRACE],
         ENV_PROGRESS: str(pod.folder / "progress"),
     }
-    declared = {**(settings if container.ours else {}), **given}
-    for name, value in container.env:
-        if name not in given:
-            declared[name] = pod.name if value is None else _value(name, value, pod, declared)
     ambient = {name: value for name, value in host.environ.items() if container.ours or not name.startswith(_SETTINGS)}
+    declared = {**(settings if container.ours else {}), **given}
+    # Kubernetes expands what a container declares, in its order, after what its Secrets hold: the user's shell stands for those.
+    known = ChainMap(declared, ambient if container.secrets else {})
+    for name, value in container.env:
+        found = None if name in given else _value(name, value, pod, host, known)
+        if found is not None:
+            declared[name] = found
     # Python keeps lines back when stdout is a file; they would come late, or be lost by a kill.
     env = {"PYTHONUNBUFFERED": "1", **ambient, **declared}
-    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    env["PATH"] = search_path(env)
     folder = remap(_substitute(container.working_dir, pod), pod.folder) or (pod.folder if container.ours else host.directory)
     return Launch(
-        argv=tuple(_expand(_substitute(word, pod), declared) for word in container.command),
+        argv=tuple(expand(_substitute(word, pod), known) for word in container.command),
         env=env,
         directory=Path(folder),
         log=pod.folder / "logs" / f"{container.name}.log",
@@ -90,18 +93,22 @@ def remap(path: str, folder: Path) -> str:
     return f"{folder}{path}" if inside else path
 
 
-def _value(name: str, value: str, pod: PodPlace, declared: Mapping[str, str]) -> str:
-    value = _substitute(value, pod)
-    if name.startswith(_PATH_VARIABLES):
-        value = remap(value, pod.folder)
-    return _expand(value, declared)
+def search_path(env: Mapping[str, str]) -> str:
+    """PATH of a container with these variables: first the Python that runs batchflow."""
+    return os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+
+
+def _value(name: str, value: Value, pod: PodPlace, host: Host, known: Mapping[str, str]) -> str | None:
+    """None: an optional one that is not there."""
+    if isinstance(value, KeyRef):
+        return value.find(host.environ)
+    if isinstance(value, FieldRef):
+        return pod.name if value.path == "metadata.name" else _HOST_IP
+    text = _substitute(value, pod)
+    return expand(remap(text, pod.folder) if name.startswith(_PATH_VARIABLES) else text, known)
 
 
 def _substitute(text: str, pod: PodPlace) -> str:
     for variable, value in pod.variables.items():
         text = text.replace(variable, value)
     return text
-
-
-def _expand(text: str, env: Mapping[str, str]) -> str:
-    return _REFERENCE.sub(lambda match: "$" if match[1] is None else env.get(match[1], match[0]), text)

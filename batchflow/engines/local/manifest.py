@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from batchflow.contract import CONTAINER_MAIN, OUTPUT_WORKERS, STEP_ENQUEUE, WAKE_S
+from batchflow.engines.local.environment import Value, parse_reference
 from batchflow.errors import InvalidInput
 
 __all__ = ["COUNT_VARIABLE", "NAME_VARIABLE", "RETRIES_VARIABLE", "Container", "Job", "PodTemplate", "Retry", "Step", "parse"]
@@ -44,12 +45,13 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """`ours`: it reads the ConfigMap, so it is a step of batchflow; otherwise it is the user's. `env`: None means the pod's name."""
+    """`ours`: it reads the ConfigMap, so it is a step of batchflow; otherwise it is the user's."""
 
     name: str
     command: tuple[str, ...]  # with its args
-    env: tuple[tuple[str, str | None], ...]
+    env: tuple[tuple[str, Value], ...]
     ours: bool
+    secrets: bool  # whether all keys of some Secret are variables, too
     working_dir: str
     sidecar: bool  # a native one: an init container that is restarted, and ends after main
 
@@ -88,6 +90,11 @@ class PodTemplate:
     deadline_s: float | None
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names of all variables that its containers declare."""
+        return frozenset(name for container in (*self.init, self.main) for name, _ in container.env)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,18 +236,16 @@ def _container(value: object, where: str, *, init: bool) -> Container:
         command=(*container["command"], *container.get("args", [])),
         env=tuple(_variable(variable, f"{where}.env") for variable in container.get("env", [])),
         ours=any("configMapRef" in source for source in sources),
+        secrets=any("secretRef" in source for source in sources),
         working_dir=container.get("workingDir", ""),
         sidecar=policy == "Always",
     )
 
 
-def _variable(value: object, where: str) -> tuple[str, str | None]:
+def _variable(value: object, where: str) -> tuple[str, Value]:
     variable = _known(value, where, {"name", "value", "valueFrom"})
-    if "valueFrom" not in variable:
-        return variable["name"], variable.get("value", "")
-    if variable["valueFrom"] != {"fieldRef": {"fieldPath": "metadata.name"}}:
-        raise InvalidInput("the only valueFrom executed here is fieldRef metadata.name", where=f"{where}[{variable['name']}]")
-    return variable["name"], None
+    name = variable["name"]
+    return name, parse_reference(name, variable["valueFrom"], where) if "valueFrom" in variable else variable.get("value", "")
 
 
 def _retry(value: object, where: str) -> Retry:

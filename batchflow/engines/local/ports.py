@@ -1,4 +1,4 @@
-"""A port for each pod, which no other pod of this user gets while it is held, whichever job it belongs to.
+"""Ports for each pod, which no other pod of this user gets while they are held, whichever job it belongs to.
 
 A port's lock is a file in <temporary folder>/batchflow-<uid>/ports. A handler listens seconds after its port was chosen, so to look
 whether somebody listens is not enough. Other users' pods are not seen before they listen; the runtime refuses another job's batches.
@@ -11,14 +11,14 @@ import os
 import random
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 from batchflow.errors import Unreachable
 
-__all__ = ["held_port"]
+__all__ = ["held_port", "held_ports"]
 
 # Below the ports that Linux (32768) and macOS (49152) give to outgoing connections, so that none of those takes one first.
 _PORTS: Final = range(20_000, 32_768)
@@ -33,6 +33,13 @@ def held_port() -> Iterator[int]:
         yield port
     finally:
         os.close(lock)
+
+
+@contextmanager
+def held_ports(variables: Iterable[str]) -> Iterator[dict[str, int]]:
+    """One for each of those variables; otherwise as `held_port`."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(held_port()) for name in variables}
 
 
 def _hold() -> tuple[int, int]:

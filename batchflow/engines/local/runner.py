@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from batchflow.contract import PORT_VARIABLES
 from batchflow.engines.local.folder import RunFolder
 from batchflow.engines.local.launch import Host, PodPlace
 from batchflow.engines.local.manifest import COUNT_VARIABLE, NAME_VARIABLE, RETRIES_VARIABLE, Job, PodTemplate, Retry, Step
 from batchflow.engines.local.nodes import WorkflowStatus, pod_name
 from batchflow.engines.local.pod import Pod, PodResult
 from batchflow.engines.local.podstatus import PodStatuses
-from batchflow.engines.local.ports import held_port
+from batchflow.engines.local.ports import held_ports
 
 __all__ = ["DEADLINE", "STOP", "Interruption", "Runner"]
 
@@ -243,9 +244,9 @@ class Runner:
             self._status.link([parent], node_id)
         name = pod_name(self._job.name, template.name, node_name)
         status = self._pods.add(name, template, workflow=self._job.name, node_id=node_id, node_name=node_name)
-        with held_port() as port:
+        with held_ports(variable for variable in PORT_VARIABLES if variable in template.variables) as ports:
             variables = {NAME_VARIABLE: self._job.name, RETRIES_VARIABLE: str(tries)}
-            place = PodPlace(name, self._folder.pod(name), port, variables)
+            place = PodPlace(name, self._folder.pod(name), ports, variables)
             pod = Pod(template, place, self._host, status, lambda: self._status.start(node_id))
             result = self._run_active(node_id, pod, interruptible=_HOOKED not in flags)
         progress = pod.progress()

@@ -22,8 +22,10 @@ import pytest
 from batchflow import contract
 from batchflow.prepare import prepare
 from batchflow.records import JobRef, SubmissionRecord, job_document
+from batchflow.settings import Settings
 from batchflow.store.directory import DirectoryStore
 from batchflow.store.jobs import ApiRecords, JobRecords
+from batchflow.store.open import open_sources
 
 HANG_S = 60
 JOB = JobRef("an-api", "7" * 16)
@@ -67,7 +69,7 @@ class Worker:
         submission = SubmissionRecord(JOB.api, "id", JOB.job_id, "2026-01-01T00:00:00Z", {"workers": 1, "config": config})
         records.create_submission(submission)
         records.create_document(job_document(submission, total_batch_count=3))
-        prepare(records, apis, self.environ)
+        prepare(records, apis, open_sources(Settings()), self.environ)
 
     def launch(self, python: str = sys.executable, **environ: str) -> subprocess.Popen[bytes]:
         """Start it, and don't wait."""

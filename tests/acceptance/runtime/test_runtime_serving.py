@@ -193,14 +193,19 @@ def test_the_logger_writes_cortex_lines(worker: Any) -> None:
         "logger.debug('not at this level')",
         "logger.warning('%s kept', 1, extra={'message': 'x', 'process': 'x', 'labels': 1, 'name': 'n', 'deep': {'a': [1]}, 'o': {1}})",
         "logger.info('x' * 5_000_001)",
+        "logger.info('é' * 833_333)",  # 4,999,998 bytes as JSON escapes them, and the rest of the line
+        "logger.info('long', extra={'x': 'x' * 4_999_800})",
         "try: 1 / 0",
         "except ZeroDivisionError: logger.exception('went wrong')",
+        "import datetime",
+        "logger.info('at', extra={'when': datetime.datetime(2021, 1, 19, 15, 14, 5)}, stack_info=True)",
     ]
     worker.start(handler(*lines))
     assert worker.post([1])[0] == 200
     unfinished, *records = worker.output().splitlines()
     assert unfinished == "[batch 12] unfinished"
-    first, second, third = (json.loads(line) for line in records)
+    first, second, long, third, fourth = (json.loads(line) for line in records)
+    assert len(long["x"]) == 4_999_800
     assert list(first) == ["asctime", "levelname", "message", "process", "batch_id", "confidence"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", first["asctime"])
     assert (first["levelname"], first["message"], first["process"]) == ("INFO", "completed processing batch", worker.process.pid)
@@ -213,6 +218,8 @@ def test_the_logger_writes_cortex_lines(worker: Any) -> None:
     }
     assert list(third)[-1] == "exc_info"
     assert third["exc_info"].endswith("ZeroDivisionError: division by zero")
+    assert fourth["when"] == "2021-01-19T15:14:05"
+    assert list(fourth)[-1] == "stack_info"
 
 
 def test_the_log_level_is_the_apis(worker: Any) -> None:

@@ -37,6 +37,15 @@ def test_a_listening_port_is_a_constructed_handler(worker: Any) -> None:
         ("class Other: pass", "handler.py: Handler class is not defined"),
         ("Handler = 3", "handler.py: Handler class is not defined"),
         (
+            "class PythonPredictor: pass",
+            "handler.py: Handler class is not defined; there is PythonPredictor, so look at key and type in cortex.yaml",
+        ),
+        (
+            "class ONNXPredictor: pass",
+            "handler.py: Handler class is not defined; ONNXPredictor is no longer supported: "
+            "write a PythonPredictor that loads the model with onnxruntime",
+        ),
+        (
             "class Handler:\n def __init__(self, config): pass",
             'handler.py: class Handler: required method "handle_batch" is not defined',
         ),

@@ -1,6 +1,7 @@
 """Cortex's logger: `from cortex_internal.lib.log import logger`.
 
-One JSON object a line on stdout: asctime, levelname, message, process, then each key of `extra`, then exc_info for a traceback.
+One JSON object a line on stdout: asctime, levelname, message, process, then each key of `extra`, then exc_info for a traceback and
+stack_info for a stack.
 Source: seeds/000 and spec/cortex.md section 2, Logging.
 """
 
@@ -52,14 +53,21 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        if record.stack_info:
+            line["stack_info"] = self.formatStack(record.stack_info)
+        return json.dumps(line, default=_text)
+
+
+def _text(value: object) -> str:
+    """Of what JSON has no form for: times by ISO 8601, as Cortex wrote them."""
+    return str(value.isoformat() if hasattr(value, "isoformat") else value)
 
 
 class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-            if len(line) <= _MAX_LINE_BYTES:
+            if len(line) <= _MAX_LINE_BYTES:  # it is ASCII: json escapes the rest
                 # The runtime's stdout labels the lines of a batch; a record goes past that, and stays whole.
                 write_record = getattr(getattr(sys.stdout, "buffer", None), "write_record", None)
                 write_record(line) if write_record else print(line, flush=True)

@@ -1,0 +1,96 @@
+"""Puts the gateway together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+from batchflow import contract
+from batchflow.errors import BatchflowError
+from batchflow.gateway import cortex, operator
+from batchflow.gateway.answers import answer, problem
+from batchflow.gateway.body import Turns
+from batchflow.gateway.credentials import Credentials
+from batchflow.gateway.guard import Guard
+from batchflow.gateway.observe import Observer, RequestMetrics, broken
+from batchflow.gateway.parameters import tenant_of
+from batchflow.gateway.schemas import complete, documented_methods, errors
+from batchflow.gateway.tenants import Tenants
+from batchflow.settings import Settings
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings, environ: Mapping[str, str], *, credentials: Credentials | None, url: str) -> ASGIApp:
+    """The ASGI application. `url` is where workers reach it; without credentials whoever asks has the settings' own namespace."""
+    metrics = RequestMetrics()
+    app = FastAPI(
+        title="batchflow",
+        version=contract.VERSION,
+        description="Cortex's Batch APIs: submit jobs, ask for their status, stop them; deploy and delete apis.",
+        docs_url=None,  # it would load scripts from another site
+        redoc_url=None,
+    )
+    app.state.tenants = tenants = Tenants(settings, environ, url=url)
+    _add_own_routes(app, metrics)
+    app.include_router(operator.routes(), tags=["apis"])
+    app.include_router(cortex.routes(metrics, Turns()), tags=["jobs"])  # last: an api's endpoint may be any path
+    for kind, handler in (
+        (BatchflowError, _refuse),
+        (HTTPException, _refuse_route),
+        (RequestValidationError, _refuse_parameters),
+        (ClientDisconnect, _forget),
+        (Exception, broken),
+    ):
+        app.add_exception_handler(kind, handler)
+    generate = app.openapi
+    app.openapi = lambda: complete(generate())  # type: ignore[method-assign]  # FastAPI's way to extend it
+    return Observer(Guard(app, credentials, tenants.own), metrics)
+
+
+def _add_own_routes(app: FastAPI, metrics: RequestMetrics) -> None:
+    @app.get("/healthz", summary="Whether this process answers", response_class=PlainTextResponse, tags=["gateway"])
+    async def healthz() -> str:  # needs no thread: there may be none left while the cluster does not answer
+        return "ok"
+
+    @app.get(
+        "/metrics",
+        summary="For Prometheus: requests of all, jobs of the token's namespace",
+        tags=["gateway"],
+        response_class=PlainTextResponse,
+        responses=errors(401, 403, 503),
+    )
+    def prometheus(request: Request) -> Response:
+        jobs = CollectorRegistry()
+        jobs.register(tenant_of(request).jobs)
+        return Response(generate_latest(metrics.registry) + generate_latest(jobs), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _refuse(request: Request, error: Any) -> Response:
+    return answer(error)
+
+
+async def _refuse_route(request: Request, error: Any) -> Response:
+    """Starlette's own: since any path may be an api's, that is only a method which no path has."""
+    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
+    headers = {"Allow": ", ".join(documented_methods(request.app.openapi(), request.url.path))} if error.status_code == 405 else None
+    return problem(error.status_code, kind, str(error.detail), code=kind, headers=headers)
+
+
+async def _refuse_parameters(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    return problem(400, "error", f"{first['loc'][-1]}: {first['msg']}")
+
+
+async def _forget(request: Request, error: Any) -> Response:
+    """The client is gone; nobody reads this."""
+    return Response(status_code=499)

@@ -1,0 +1,97 @@
+"""Who may come in: a token's owner, or without tokens whoever is on this machine; never a browser on another site's behalf."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from batchflow.gateway.answers import problem
+from batchflow.gateway.credentials import Credentials
+
+__all__ = ["OPEN_PATHS", "Guard", "Visitor", "is_loopback"]
+
+_HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::\d{1,5})?")
+OPEN_PATHS: Final = ("/healthz",)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Whose request it is: the namespace that its token opens, and a token of that namespace for its workers."""
+
+    namespace: str
+    token: str
+
+
+class Guard:
+    """Refuses a request, or passes it on with `visitor` in its state.
+
+    Without credentials only requests with a loopback Host and without an Origin pass: a page that a browser on this machine shows has
+    an Origin, or, by a name of its own that it lets point to this machine, another Host.
+    """
+
+    def __init__(self, app: ASGIApp, credentials: Credentials | None, own_namespace: str) -> None:
+        self._app = app
+        self._credentials = credentials
+        self._own = own_namespace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if _is_cross_site(headers) or (self._credentials is None and not _is_local(headers)):
+            message = "this request comes from another site, or by a name that is not this machine's"
+            await problem(403, "forbidden", message, code="forbidden")(scope, receive, send)
+            return
+        visitor = self._visitor(headers)
+        if visitor is None:
+            refusal = problem(401, "unauthorized", "a valid token is needed", code="unauthorized", headers={"WWW-Authenticate": "Bearer"})
+            await refusal(scope, receive, send)
+            return
+        scope.setdefault("state", {})["visitor"] = visitor
+        await self._app(scope, receive, send)
+
+    def _visitor(self, headers: Headers) -> Visitor | None:
+        if self._credentials is None:
+            return Visitor(self._own, "")
+        namespace = self._credentials.namespace_of(_token(headers))
+        return Visitor(namespace, self._credentials.token_of(namespace)) if namespace else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine by itself, whatever a name server says."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _token(headers: Headers) -> str:
+    """From `Authorization: Bearer`, or Cortex's own header, with or without that word."""
+    text = headers.get("authorization") or headers.get("x-cortex-authorization") or ""
+    scheme, _, rest = text.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    return "" if "authorization" in headers else text.strip()
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def _is_local(headers: Headers) -> bool:
+    if "origin" in headers:
+        return False
+    host = _HOST.fullmatch(headers.get("host", ""))
+    return host is not None and is_loopback(host["v6"] or host["name"])
