@@ -10,24 +10,32 @@ The services behind these functions are imported when first used, so that the co
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from batchflow.errors import BatchflowError, Conflict, HandlerDown, InvalidInput, NotFound, Unreachable
+from batchflow.errors import BatchflowError, Conflict, HandlerDown, InvalidInput, NotFound, SeveralErrors, Unreachable
 
-if TYPE_CHECKING:  # for annotations only: at run time these modules would triple the start-up time
+if TYPE_CHECKING:  # at run time `__getattr__` imports them when they are used: they would triple the start-up time
     from hera.workflows import Workflow
 
     from batchflow.client import Client, Job
     from batchflow.settings import Settings
     from batchflow.spec.model import Submission
+    from batchflow.status.model import JobStatus
 
 __all__ = [
     "BatchflowError",
+    "Client",
     "Conflict",
     "HandlerDown",
     "InvalidInput",
+    "Job",
+    "JobStatus",
     "NotFound",
+    "Settings",
+    "SeveralErrors",
+    "Submission",
     "Unreachable",
     "compile",
     "get",
@@ -35,6 +43,25 @@ __all__ = [
     "submit",
 ]
 __version__ = "0.1.0"
+
+_MODULES: Final = {
+    "Client": "batchflow.client",
+    "Job": "batchflow.client",
+    "JobStatus": "batchflow.status.model",
+    "Settings": "batchflow.settings",
+    "Submission": "batchflow.spec.model",
+}
+
+if not TYPE_CHECKING:  # else a checker would believe that the module has every attribute
+
+    def __getattr__(name: str) -> Any:
+        """The types that users annotate with."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 def load(path: str | Path, **overrides: Any) -> Submission:

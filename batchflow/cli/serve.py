@@ -34,3 +34,4 @@ def serve(context: Context, engine: str | None, host: str, port: int) -> None:
         chosen = Settings.from_env({**os.environ, "BATCHFLOW_ENGINE": engine})
         settings = replace(chosen, namespace=settings.namespace, kube_context=settings.kube_context)
     run(settings, host, port, told=click.echo)
+    os._exit(0)  # a thread that still asks a store which does not answer would keep the process for minutes

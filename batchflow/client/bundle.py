@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import lzma
 import os
 import shutil
 import tempfile
 import zipfile
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from batchflow.client.deployment import Deployment, deploy
 from batchflow.client.services import Services
-from batchflow.errors import BatchflowError, InvalidInput
+from batchflow.errors import BatchflowError, InvalidInput, Unreachable
 from batchflow.prepare import unpack
 
 __all__ = ["deploy_files"]
@@ -21,6 +25,7 @@ __all__ = ["deploy_files"]
 _MAX_NAME: Final = 255
 # Of a project that comes as a zip: so many empty ones take few bytes, but a minute to write.
 _MAX_FILES: Final = 20_000
+_ZIP_HINT: Final = "zip the project again"
 
 
 def deploy_files(services: Services, config: bytes, project: bytes | None, *, name: str) -> list[Deployment]:
@@ -41,10 +46,10 @@ def deploy_files(services: Services, config: bytes, project: bytes | None, *, na
             folder, ours = _kept(folder, root / _digest(config, project, name))
         deployed = deploy(services, folder / name)
         ours = ours and not local
-        return deployed
+        return [_told(deployment, folder) for deployment in deployed]
     except BatchflowError as error:
-        for path in (str(folder), os.path.relpath(folder)):
-            error.where = error.where.replace(f"{path}/", "")
+        ours = ours and (not local or isinstance(error, InvalidInput))  # else some may be deployed
+        error.where, error.what = _without(folder, error.where), _without(folder, error.what)
         raise
     finally:
         if ours:
@@ -54,7 +59,14 @@ def deploy_files(services: Services, config: bytes, project: bytes | None, *, na
 def _write(folder: Path, config: bytes, project: bytes | None, name: str) -> None:
     if project is not None:
         _refuse_many_files(project)
-        unpack(project, hashlib.sha256(project).hexdigest(), folder)
+        try:
+            unpack(project, hashlib.sha256(project).hexdigest(), folder)
+        except OSError as error:
+            if error.errno not in (None, errno.ENAMETOOLONG):  # None: of a decompressor
+                raise Unreachable(f"can't be unpacked: {error.strerror}", where=str(folder)) from error
+            raise InvalidInput(f"can't be unpacked: {error.strerror or error}", where="project.zip", hint=_ZIP_HINT) from error
+        except (zlib.error, lzma.LZMAError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"can't be unpacked: {error}", where="project.zip", hint=_ZIP_HINT) from error
     if (folder / name).is_dir():
         raise InvalidInput(f"holds a folder called {name}", where="project.zip", hint="that is the name of the api's file")
     (folder / name).write_bytes(config)
@@ -68,6 +80,18 @@ def _refuse_many_files(project: bytes) -> None:
         return
     if count > _MAX_FILES:
         raise InvalidInput(f"holds {count} files, more than {_MAX_FILES}", where="project.zip", hint="leave files out with .cortexignore")
+
+
+def _told(deployment: Deployment, folder: Path) -> Deployment:
+    """Its warnings, as its errors, do not name the folder."""
+    warnings = tuple(_without(folder, warning) for warning in deployment.api.warnings)
+    return replace(deployment, api=replace(deployment.api, warnings=warnings))
+
+
+def _without(folder: Path, text: str) -> str:
+    for path in (str(folder), os.path.relpath(folder)):
+        text = text.replace(f"{path}/", "")
+    return text
 
 
 def _digest(config: bytes, project: bytes | None, name: str) -> str:

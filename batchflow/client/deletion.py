@@ -10,7 +10,7 @@ from contextlib import suppress
 from batchflow.client.job import Job
 from batchflow.client.listing import THREADS, running_jobs
 from batchflow.client.plan import not_deployed
-from batchflow.client.pruning import remove_unneeded
+from batchflow.client.pruning import forget_keys, remove_unneeded
 from batchflow.client.removal import END_LIMIT_S, POLL_S, Told, endless, remove_job
 from batchflow.client.services import Services
 from batchflow.client.survey import Survey
@@ -38,7 +38,7 @@ def delete_api(services: Services, api: str, *, keep_cache: bool, told: Told) ->
         return
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda job_id: remove_job(services, api, job_id, told=told), ids))
-    services.keys.delete(services.keys.list(api))
+    forget_keys(services, api, {(api, job_id) for job_id in ids})
     # Last: without its version a job's status can't be told.
     _, held = remove_unneeded(services, Survey(services, api))
     if held:

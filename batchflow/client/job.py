@@ -24,6 +24,7 @@ from batchflow.spec.stored import submission_from_document
 from batchflow.status.accounting import Accounting
 from batchflow.status.adapter import Facts, needs_accounting
 from batchflow.status.facts import current_status, gather
+from batchflow.status.html import status_html
 from batchflow.status.model import JobStatus
 from batchflow.store.jobs import JobRecords
 
@@ -53,6 +54,13 @@ class Job:
 
     def __repr__(self) -> str:
         return f"Job({self.api!r}, {self.id!r})"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the status now, or why it can't be had."""
+        try:
+            return self.status()._repr_html_()
+        except Exception as error:  # a notebook would print a traceback instead
+            return status_html(f"{self.api} {self.id}", {"error": str(error)}, done=0, total=0)
 
     @property
     def workflow(self) -> str:

@@ -25,7 +25,7 @@ from batchflow.records import JobRef, check_api_name
 from batchflow.store.jobs import JobRecords
 from batchflow.store.shared import Shared, keys_of
 
-__all__ = ["Pruned", "prune", "remove_unneeded"]
+__all__ = ["Pruned", "forget_keys", "prune", "remove_unneeded"]
 
 # A mark without a job that is older is of a submission that was cut off.
 SUBMITTING_AT_MOST: Final = timedelta(days=1)
@@ -55,12 +55,12 @@ def prune(services: Services, older_than: timedelta, *, api: str, dry_run: bool,
     if not dry_run:
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(lambda job: remove_job(services, job.api, job.job_id, told=told), expired))
-        _forget_keys(services, api, {(job.api, job.job_id) for job in expired})
+        forget_keys(services, api, {(job.api, job.job_id) for job in expired})
     survey.forget(expired)
     return Pruned(expired, *remove_unneeded(services, survey, dry_run=dry_run))
 
 
-def _forget_keys(services: Services, api: str, removed: Collection[tuple[str, str]]) -> None:
+def forget_keys(services: Services, api: str, removed: Collection[tuple[str, str]]) -> None:
     """Delete the `Idempotency-Key`s of jobs that were removed, now or at a time when nobody looked for their keys."""
     before = datetime.now(UTC) - SUBMITTING_AT_MOST
 

@@ -5,7 +5,7 @@ HTTP passes on 200 to 399, whatever a redirect leads to; unless a `tcp_socket` p
 added. Where we differ:
 
 - At first a probe is asked every 50 ms to 1 s instead of once in its period, since a job waits for it.
-- Later it is asked between batches, not beside them, so that a server with a single thread can answer.
+- Later it is asked between batches, not beside them, and with no connection kept open: a server may have a single thread.
 - One that fails then holds the next batch back until it passes again, asked as at first: `failure_threshold` has no effect.
 - A TCP probe of the api's own port is not asked again: the next batch's POST finds out as much.
 - Who is not ready within `start_timeout_s` ends the worker; Cortex waited for ever.
@@ -83,6 +83,7 @@ class Readiness:
         hint: str = "",
     ) -> None:
         self._probes = probes
+        self._port = port
         self._repeated = [probe for probe in probes if not _of_own_port(probe, port)]
         self._due: dict[Probe, float] = {}  # when a repeated probe is to be asked next; empty until it was ready once
         self._next_due = 0.0
@@ -97,16 +98,24 @@ class Readiness:
     def wait(self, abandon: Event, since: float | None = None) -> bool:
         """True once the handler is ready, False if `abandon` was set before.
 
-        Raises HandlerDown when it is not ready `timeout_s` after `since` (time.monotonic; None: now), or failed to start three times.
+        `since` is when the handler refused a batch for the first time, in time.monotonic; None: it has not. Raises HandlerDown when it
+        is not ready `timeout_s` after that (or after now), or still refuses the batch then, or failed to start three times.
         """
         began = time.monotonic() if since is None else since
         with self._one_at_a_time:
-            return self._wait(abandon, began)
+            ready = self._wait(abandon, began)
+        if ready and since is not None and time.monotonic() - since >= self._timeout_s:
+            reason = f"{contract.HANDLER_HOST}:{self._port} passed its probes, and refused every batch within {self._timeout_s:g} s"
+            raise HandlerDown(reason, hint="does another server listen there?")
+        return ready
+
+    @property
+    def due(self) -> bool:
+        """Whether a probe's period is over."""
+        return time.monotonic() >= self._next_due
 
     def still(self, abandon: Event) -> bool:
-        """To be called before each batch, once `wait` was true: asks the probes whose period is over; else as `wait`."""
-        if time.monotonic() < self._next_due:
-            return True
+        """To be called before a batch if one is `due`, once `wait` was true: asks the probes whose period is over; else as `wait`."""
         with self._one_at_a_time:
             now = time.monotonic()
             due = [probe for probe in self._repeated if self._due[probe] <= now]  # none, if another slot has just asked

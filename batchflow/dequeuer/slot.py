@@ -47,8 +47,7 @@ class Slot:
     def _handle(self, batch: Batch) -> float | None:
         """How long the handler had the batch; None if the worker is closing, or it did not get it."""
         try:
-            ready = self._readiness.still(self._closing)
-            answer = self._post(batch) if ready and self._settling.may_start(batch) else None
+            answer = self._post(batch) if self._still_ready() and self._settling.may_start(batch) else None
             if answer is None:
                 return None
             if answer.result is Result.OK:
@@ -62,6 +61,12 @@ class Slot:
             if self._closing.is_set():
                 return None
             raise
+
+    def _still_ready(self) -> bool:
+        if not self._readiness.due:
+            return True
+        self.client.close()  # a server with a single thread answers nobody else as long as this connection is open
+        return self._readiness.still(self._closing)
 
     def _post(self, batch: Batch) -> Answer | None:
         """How the attempt ended; None if it is none, because the worker is closing. A handler that is down is waited for."""

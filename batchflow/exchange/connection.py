@@ -28,6 +28,7 @@ class Connection:
 
     def __init__(self, origin: Origin) -> None:
         self.begun = False
+        self._aborted = False
         self._origin = origin
         self._socket: socket.socket | None = None
         self._last_used = 0.0
@@ -52,10 +53,12 @@ class Connection:
         return self._exchange(data, request.method, deadline)
 
     def abort(self) -> None:
-        """Break the exchange that is under way."""
-        if self._socket is not None:
+        """Break the exchange that is under way; there is none after it."""
+        self._aborted = True
+        used = self._socket
+        if used is not None:
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                used.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -76,6 +79,8 @@ class Connection:
         self.begun = keep = False
         try:
             connection = self._connected(deadline)
+            if self._aborted:  # looked at last: whoever aborts from now on finds the socket
+                raise ConnectionAbortedError("given up")
             connection.settimeout(_left_s(deadline))
             # A server that answers early (413, say) and closes breaks our sending, but its answer is there to be read.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):

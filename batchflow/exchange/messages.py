@@ -14,7 +14,8 @@ _AS_GET: Final = (301, 302, 303)
 # … and these send the same again.
 _AS_IT_WAS: Final = (307, 308)
 _PORTS: Final = {"http": 80, "https": 443}
-_HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")  # a name or an address, as urlsplit gives it
+# A name or an IPv4 address, as getaddrinfo takes them, or an IPv6 address, as urlsplit gives it.
+_HOST: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f]*:[0-9a-f:.]*")
 _AS_WRITTEN: Final = "!$%&'()*+,/:;=?@[]~"  # in a path and query; all else is sent as %XX
 
 

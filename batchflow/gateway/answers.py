@@ -45,7 +45,5 @@ def status_of(error: BatchflowError) -> int:
 
 
 def message_of(error: BatchflowError) -> str:
-    """Cortex's words for what Cortex knows, which have no place but a field's; ours with the place and what to do."""
-    if isinstance(error, Unreachable):
-        return str(error)
+    """Cortex's words, which have no place but a field's; the place of what is out of reach is ours to know: a path, an address."""
     return f"{error.where}: {error.what}" if error.where and isinstance(error, InvalidInput) else error.what

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from batchflow import contract
-from batchflow.errors import BatchflowError
+from batchflow.errors import BatchflowError, Unreachable
 from batchflow.gateway import cortex, operator
 from batchflow.gateway.answers import answer, problem
 from batchflow.gateway.body import Turns
@@ -28,6 +31,10 @@ from batchflow.gateway.tenants import Tenants
 from batchflow.settings import Settings
 
 __all__ = ["create_app"]
+
+_log = logging.getLogger(__name__)
+
+_SCRAPES_AT_ONCE: Final = 4  # those of a namespace wait for each other in threads, and others need threads, too
 
 
 def create_app(settings: Settings, environ: Mapping[str, str], *, credentials: Credentials | None, url: str) -> ASGIApp:
@@ -58,6 +65,8 @@ def create_app(settings: Settings, environ: Mapping[str, str], *, credentials: C
 
 
 def _add_own_routes(app: FastAPI, metrics: RequestMetrics) -> None:
+    scrapes = asyncio.Semaphore(_SCRAPES_AT_ONCE)
+
     @app.get("/healthz", summary="Whether this process answers", response_class=PlainTextResponse, tags=["gateway"])
     async def healthz() -> str:  # needs no thread: there may be none left while the cluster does not answer
         return "ok"
@@ -69,13 +78,17 @@ def _add_own_routes(app: FastAPI, metrics: RequestMetrics) -> None:
         response_class=PlainTextResponse,
         responses=errors(401, 403, 503),
     )
-    def prometheus(request: Request) -> Response:
+    async def prometheus(request: Request) -> Response:
         jobs = CollectorRegistry()
-        jobs.register(tenant_of(request).jobs)
-        return Response(generate_latest(metrics.registry) + generate_latest(jobs), media_type=CONTENT_TYPE_LATEST)
+        async with scrapes:
+            jobs.register((await run_in_threadpool(tenant_of, request)).jobs)
+            found = await run_in_threadpool(generate_latest, jobs)
+        return Response(generate_latest(metrics.registry) + found, media_type=CONTENT_TYPE_LATEST)
 
 
 async def _refuse(request: Request, error: Any) -> Response:
+    if isinstance(error, Unreachable):  # the answer does not tell where
+        _log.warning("out of reach", extra={"request_id": request.state.request_id, "error": error})
     return answer(error)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from batchflow.errors import BatchflowError
+from batchflow.errors import BatchflowError, InvalidInput
 from batchflow.spec.fields import Field
 from batchflow.spec.reader import read_document
 
@@ -22,6 +22,10 @@ _log = logging.getLogger(__name__)
 
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # Kubernetes' DNS label
 _TOKEN: Final = re.compile(r"[!-~]{16,}")  # what a header can carry, and nobody guesses
+_FORM: Final = (
+    "write tokens: [{token: at least 16 visible ASCII characters, namespace: a name in lower case}], each token for one namespace; "
+    "make one with: openssl rand -hex 32"
+)
 _Stamp = tuple[int, int, int]
 
 
@@ -65,17 +69,24 @@ class Credentials:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """Namespace by token."""
+    """Namespace by token. Its errors tell the place only: what stands there may be a token, and they are logged."""
+    try:
+        return _parsed(file)
+    except InvalidInput as error:
+        raise InvalidInput("is not as it must be", where=error.where, hint=_FORM) from None
+
+
+def _parsed(file: Path) -> dict[str, str]:
     fields = Field.of(read_document(file)).fields()
     found: dict[str, str] = {}
     for entry in fields.need("tokens").elements(least=1):
         parts = entry.fields()
         token, namespace = parts.need("token"), parts.need("namespace")
         parts.finish()
-        if not isinstance(token.value, str) or not _TOKEN.fullmatch(token.value):  # an error about its type would show it
-            raise token.error("must be a string of at least 16 visible ASCII characters", hint="make one with: openssl rand -hex 32")
+        if not isinstance(token.value, str) or not _TOKEN.fullmatch(token.value):
+            raise token.error("is no token")
         if not _NAMESPACE.fullmatch(namespace.text()):
-            raise namespace.error(f'"{namespace.text()}" is not the name of a namespace')
+            raise namespace.error("is not the name of a namespace")
         if found.setdefault(token.text(), namespace.text()) != namespace.text():
             raise token.error("opens another namespace above")
     fields.finish()

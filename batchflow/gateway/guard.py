@@ -6,7 +6,6 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,7 +40,8 @@ class Guard:
         self._own = own_namespace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        is_open = scope["type"] == "http" and scope["path"] in OPEN_PATHS and scope["method"] not in ("POST", "DELETE")  # an api's, perhaps
+        if scope["type"] != "http" or is_open:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -87,7 +87,7 @@ def _is_cross_site(headers: Headers) -> bool:
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return True
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 def _is_local(headers: Headers) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,15 +28,15 @@ class JobMetrics(Collector):
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._lock = Lock()
+        self._lock = Lock()  # held while store and cluster are asked
+        self._submitted: deque[_Names] = deque()
         self._known: set[_Names] = set()
         self._ended: Counter[tuple[str, str]] = Counter()  # by api and status
         self._batches: Counter[tuple[str, str]] = Counter()  # of ended jobs, by api and outcome
 
     def submitted(self, job: Job) -> None:
-        """Remember a job that may end before anybody looks."""
-        with self._lock:
-            self._known.add((job.api, job.id))
+        """Remember a job that may end before anybody looks; waits for nobody."""
+        self._submitted.append((job.api, job.id))
 
     def collect(self) -> Iterator[Metric]:
         """Raises BatchflowError if the store or the cluster can't be asked."""
@@ -63,6 +63,8 @@ class JobMetrics(Collector):
 
     def _look(self) -> list[JobStatus]:
         """The statuses of what runs; what was known and has ended is counted."""
+        while self._submitted:
+            self._known.add(self._submitted.popleft())
         names = self._known | {(job.api, job.id) for job in self._client.running()}
         with ThreadPoolExecutor(_THREADS) as pool:
             found = dict(zip(names, pool.map(self._status, names), strict=True))

@@ -24,7 +24,8 @@ from batchflow.status.model import JobStatus
 __all__ = ["routes"]
 
 JOBS_SHOWN: Final = 10
-_MAX_CONFIG_BYTES: Final = 2**20
+_MAX_CONFIG_BYTES: Final = 2**20  # YAML takes a hundred times its size to read
+_DELETIONS_AT_ONCE: Final = 4  # each waits in a thread for its jobs' ends, and others need threads, too
 _CONFIG: Final = "config"
 _PROJECT: Final = "project.zip"
 
@@ -36,6 +37,7 @@ def routes() -> APIRouter:
     """They come before an api's own endpoint: one at such a path is reached at `/batch/<api>`."""
     router = APIRouter()
     one_deployment = asyncio.Lock()  # at a time: a project is in memory as a whole
+    deletions = asyncio.Semaphore(_DELETIONS_AT_ONCE)
 
     @router.get("/get", summary="Every api", response_model=list[ApiDocument], responses=errors(400, 401, 403, 503))
     def get_apis(request: Request) -> Response:
@@ -66,21 +68,25 @@ def routes() -> APIRouter:
         tenant = await run_in_threadpool(tenant_of, request)
         async with read_body(request, MAX_PROJECT_BYTES + 2 * _MAX_CONFIG_BYTES) as body, one_deployment:
             config, project = await _files(request, body)
+            if len(config) > _MAX_CONFIG_BYTES:
+                raise InvalidInput(f"{name}: is larger than {_MAX_CONFIG_BYTES // 2**20} MiB")
             try:
                 deployed = await run_in_threadpool(tenant.client.deploy_files, config, project, name=name)
             except InvalidInput as error:
                 raise InvalidInput(str(error), kind=error.kind) from error
-        tenant.endpoints.forget()
+        await run_in_threadpool(tenant.endpoints.forget)  # which waits for whoever reads them
         return JSONResponse([deployment_document(deployment, base_url=base_url_of(request)) for deployment in deployed])
 
     @router.delete("/delete/{api}", summary="Delete an api and its jobs", response_model=Message, responses=errors(400, 401, 403, 503))
-    def delete(request: Request, api: str, keep_cache: _KeepCache = "") -> Response:
-        tenant = tenant_of(request)
+    async def delete(request: Request, api: str, keep_cache: _KeepCache = "") -> Response:
+        keeps = flag("keepCache", keep_cache)
+        tenant = await run_in_threadpool(tenant_of, request)
         try:
-            tenant.client.delete_api(api, keep_cache=flag("keepCache", keep_cache))
+            async with deletions:
+                await run_in_threadpool(tenant.client.delete_api, api, keep_cache=keeps)
         except NotFound:
             raise NotFound(f"{api} is not deployed", kind="resources.api_not_deployed") from None
-        tenant.endpoints.forget()
+        await run_in_threadpool(tenant.endpoints.forget)  # which waits for whoever reads them
         return JSONResponse({"message": f"deleting {api}"})
 
     @router.post("/refresh/{api}", summary="Nothing to refresh", response_model=Message, responses=errors(400, 401, 403, 503))

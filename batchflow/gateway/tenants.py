@@ -26,6 +26,7 @@ class Tenant:
     """A namespace as one token sees it."""
 
     namespace: str
+    token: str
     client: Client
     endpoints: Endpoints
     jobs: JobMetrics
@@ -72,7 +73,7 @@ class Tenants:
         self._settings = settings
         self._environ = {**environ, contract.ENV_GATEWAY_URL: url}
         self._lock = Lock()
-        self._tenants: dict[tuple[str, str], Tenant] = {}
+        self._tenants: dict[str, Tenant] = {}
 
     @property
     def own(self) -> str:
@@ -81,10 +82,16 @@ class Tenants:
 
     def tenant(self, namespace: str, token: str) -> Tenant:
         """`token` is what its workers get. Raises Unreachable if batchflow is not installed there, or two namespaces share a store."""
+        known = self._tenants.get(namespace)
+        if known and known.token == token:
+            return known
+        made = self._make(namespace, token)  # may ask the cluster, so nobody waits for it
         with self._lock:
-            if (namespace, token) not in self._tenants:
-                self._tenants[namespace, token] = self._make(namespace, token)
-            return self._tenants[namespace, token]
+            known = self._tenants.get(namespace)
+            if known is None or known.token != token:
+                self._refuse_shared_store(made)
+                self._tenants[namespace] = known = made
+        return known
 
     def _make(self, namespace: str, token: str) -> Tenant:
         is_own = namespace == self.own
@@ -94,19 +101,22 @@ class Tenants:
         schemes = [scheme.strip() for scheme in self._environ.get("BATCHFLOW_SOURCES", "").split(",")]
         client = Client(settings, environ=environ, sources=schemes)
         try:
-            store_url = client.store_url
+            _ = client.store_url
         except NotFound as error:
             raise Unreachable(error.what, where=error.where, hint=error.hint) from error
-        for (other, _), tenant in self._tenants.items():
-            if other != namespace and tenant.client.store_url == store_url:
-                what = f"the namespaces {other} and {namespace} have the same store, so that each would see the other's jobs"
-                raise Unreachable(what, where=store_url, hint="install one of them again with a store of its own")
-        return Tenant(namespace, client, Endpoints(client), JobMetrics(client))
+        return Tenant(namespace, token, client, Endpoints(client), JobMetrics(client))
+
+    def _refuse_shared_store(self, made: Tenant) -> None:
+        for tenant in self._tenants.values():
+            if tenant.namespace != made.namespace and tenant.client.store_url == made.client.store_url:
+                where = f"{made.client.store_url} of {tenant.namespace} and {made.namespace}"
+                what = "two namespaces have the same store, so that each would see the other's jobs"
+                raise Unreachable(what, where=where, hint="install one of them again with a store of its own")
 
     def _of_other(self, namespace: str) -> Settings:
         if self._settings.engine == "argo":
             return replace(self._settings, namespace=namespace, store="")
         store = f"{self._settings.store}/namespaces/{namespace}"
-        queues = f"sqlite:{store}/queues" if self._settings.queues.startswith("sqlite:") else self._settings.queues
+        queues = f"{self._settings.queues}/namespaces/{namespace}" if self._settings.queues.startswith("sqlite:") else self._settings.queues
         local_dir = str(Path(self._settings.local_dir, "namespaces", namespace))
         return replace(self._settings, namespace=namespace, store=store, queues=queues, local_dir=local_dir)

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from batchflow import contract
@@ -69,6 +69,8 @@ def _list(path: str, sources: UserSources, project: Path) -> _Folder:
     stored = LocalFiles() if relative else sources.stored(path)
     prefix = (str(project / path) if relative else local_path(path)).rstrip("/") + "/"
     files = {_checked(file.path.removeprefix(prefix), file.path): file for file in stored.list(prefix)}
+    for parent in {str(parent) for name in files for parent in PurePosixPath(name).parents} & files.keys():
+        raise InvalidInput("is a file and a folder", where=files[parent].path, hint="delete the file")
     return _Folder(f"{path.rstrip('/')}/", stored, files)
 
 

@@ -64,8 +64,7 @@ def load(settings: Settings) -> LoadedHandler:
     expected.check(cls, entry["path"])
     sources: dict[str, Callable[[], Any]] = {
         "config": lambda: merge_config(entry.get("config") or {}, document.get("config") or {}),
-        # Cortex's own also names the versions of the api's parts; ours has one for all of it.
-        "job_spec": lambda: {**copy.deepcopy(document), "spec_id": document["api_id"], f"{key}_id": document["api_id"]},
+        "job_spec": lambda: copy.deepcopy(document),
         "metrics_client": lambda: MetricsClient(settings.metrics_host),
         "tensorflow_client": lambda: _tensorflow_client(settings),
     }

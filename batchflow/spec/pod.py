@@ -93,9 +93,8 @@ def _probe(field: Field | None, kinds: tuple[str, ...]) -> Probe | None:
         success_threshold=fields.integer("success_threshold", default.success_threshold, least=0),
         failure_threshold=fields.integer("failure_threshold", default.failure_threshold, least=0),
     )
-    for key in ("period_seconds", "failure_threshold"):
-        if is_readiness and (field := fields.get(key)):
-            field.place.warn("has no effect on a readiness probe", hint="it is asked every second, until start_timeout_s has passed")
+    if is_readiness and (field := fields.get("failure_threshold")):
+        field.place.warn("has no effect on a readiness probe", hint="the next batch waits as soon as it fails once")
     action.finish()
     fields.finish()
     return probe

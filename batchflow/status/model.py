@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
+from batchflow.status.html import status_html
+
 __all__ = [
     "COMPLETED_WITH_FAILURES",
     "DISPLAY",
@@ -118,6 +120,21 @@ class JobStatus:
     def batches_done(self) -> int:
         """Batches with an outcome."""
         return self.batch_metrics.succeeded + self.batches_failed
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        counts = asdict(self.worker_counts) if self.worker_counts else {}
+        rows = {
+            "status": DISPLAY.get(self.status, self.status),
+            "message": self.message,
+            "failed batches": str(self.batches_failed or ""),
+            "workers": ", ".join(f"{number} {name}" for name, number in counts.items() if number),
+            "start time": self.created_time,
+            "end time": self.end_time or "",
+        }
+        shown = {name: text for name, text in rows.items() if text}
+        total = 0 if self.status in (PENDING, ENQUEUING) else self.total_batch_count  # so far it is only what was cut
+        return status_html(f"{self.api_name} {self.job_id}", shown, done=self.batches_done, total=total)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `job_status`: `worker_counts`, `end_time` and the average are absent while there is none."""

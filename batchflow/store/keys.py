@@ -23,9 +23,13 @@ class SubmissionKeys:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def find(self, api: str, key: str) -> KeyRecord | None:
+        data = self._store.get(_name(api, key))
+        return None if data is None else KeyRecord.load(data)
+
     def claim(self, api: str, key: str, record: KeyRecord) -> KeyRecord:
         """The record that the key has from now on: the given one, or that of whoever was first."""
-        name = f"{_PREFIX}{api}/{hashlib.sha256(key.encode()).hexdigest()}.json"
+        name = _name(api, key)
         while not self._store.create(name, record.dump()):
             data = self._store.get(name)
             if data is not None:  # else it was pruned just now
@@ -43,3 +47,7 @@ class SubmissionKeys:
 
     def delete(self, names: Iterable[str]) -> None:
         self._store.delete(names)
+
+
+def _name(api: str, key: str) -> str:
+    return f"{_PREFIX}{api}/{hashlib.sha256(key.encode()).hexdigest()}.json"

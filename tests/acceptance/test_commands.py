@@ -255,7 +255,7 @@ def test_a_list_is_shown_again_until_ctrl_c(shared_shell: Terminal, seen: Seen, 
         assert line, "it ended by itself"
         heads += "latest job id" in line or "job id   " in line
     os.killpg(watching.pid, signal.SIGINT)
-    assert shared_shell.wait(watching, code=130).err == ""
+    assert shared_shell.wait(watching, code=130).err.strip() == ""
 
 
 def test_a_list_is_not_shown_again_as_a_document(shared_shell: Terminal) -> None:

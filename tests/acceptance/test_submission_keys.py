@@ -9,10 +9,10 @@ import pytest
 
 from batchflow.client import Client, Services
 from batchflow.client.plan import plan_submission
-from batchflow.errors import Conflict
+from batchflow.errors import Conflict, InvalidInput
 from batchflow.records import JobRef, KeyRecord, new_job_id
 from batchflow.settings import Settings
-from batchflow.spec.model import ItemList, Submission
+from batchflow.spec.model import FilePathLister, ItemList, Submission
 from batchflow.store.jobs import JobRecords
 from tests.acceptance.command import EXAMPLES
 
@@ -84,5 +84,19 @@ def test_keys_go_with_their_jobs(settings: Settings, services: Services) -> None
     [left] = services.keys.list()
     found = services.keys.record(left)
     assert found and found[1].job_id == JOB_ID
+    client.submit_once(WORK, "deleted", BODY).wait()
     client.delete_api("hello")
-    assert not list(services.keys.list())
+    assert list(services.keys.list()) == [left], "whoever submits meanwhile has a job that stays, and may repeat it"
+
+
+def test_a_repeat_is_the_same_job_though_its_input_is_gone(tmp_path: Path, settings: Settings, services: Services) -> None:
+    file = tmp_path / "input"
+    file.touch()
+    work = Submission("hello", workers=1, source=FilePathLister([str(file)], batch_size=1))
+    client = Client(settings)
+    job = client.submit_once(work, "key", BODY)
+    job.wait()
+    file.unlink()
+    assert client.submit_once(work, "key", BODY).id == job.id
+    with pytest.raises(InvalidInput, match="no files"):
+        client.submit_once(work, "another", BODY)

@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Note:
-    """What a Handler did: `event` is started, began, ended or complete. `env` names its variables; `token`: it sees Kubernetes'."""
+    """What a Handler did: `event` is started, began, client, ended or complete. `env` names its variables; `token`: it sees Kubernetes'."""
 
     job: str
     pod: str

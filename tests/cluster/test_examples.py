@@ -1,4 +1,4 @@
-"""The examples, unchanged, as a user runs them: install, doctor, deploy, submit."""
+"""The examples, unchanged, as a user runs them: install, deploy, submit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def test_digits(cluster: Cluster, tmp_path: Path) -> None:
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(secret("digits-s3", values)))
     build(DIGITS_IMAGE, str(EXAMPLES / "digits"))
     shell = cluster.shell(tmp_path, BATCHFLOW_HANDLER_IMAGE=DIGITS_IMAGE)
-    shell.run("doctor")
     shell.run("deploy", EXAMPLES / "digits" / "cortex.yaml")
     watched = shell.start("submit", deployed(EXAMPLES / "digits" / "job.yaml", tmp_path), "--workers", "3", "--watch", "-o", "json")
     here = on_this_machine(EXAMPLES / "digits" / "job.yaml", tmp_path / "local")

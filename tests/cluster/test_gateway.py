@@ -65,7 +65,9 @@ def test_a_job_from_its_deployment_to_its_end_and_one_that_is_stopped(cluster: C
     held = Job(cluster, tmp_path, "held", items=items(4, gate="held"))
     for one in (job, held):
         deploy(gateway, one)
-    assert {one["spec"]["name"] for one in gateway.call("GET", "/get").json()} >= {"posted", "held"}
+    by_tls = gateway.call("GET", "/get", headers={"X-Forwarded-Proto": "https"}).json()
+    address = gateway.url.replace("http://", "https://")
+    assert {one["endpoint"] for one in by_tls} >= {f"{address}/posted", f"{address}/held"}
     dry = gateway.call("POST", "/posted?dryRun=true", job.submission)
     assert (dry.status, dry.body) == (200, b"validations passed")
     assert not job.terminal.run("get", "posted", "-o", "json").json()[0]["batch_job_statuses"], "a dry run made a job"
@@ -99,6 +101,21 @@ def test_many_batches_of_several_jobs_at_once(cluster: Cluster, gateway: Gateway
         status = job.finished(limit_s=900)
         assert (status["total_batch_count"], status["metrics"]["succeeded"], status["metrics"]["failed"]) == (300, 300, 0), status
         assert gateway.job_status(job.api, job.id) == status
+
+
+@pytest.mark.extended
+def test_cortexs_client_in_a_worker(cluster: Cluster, gateway: Gateway, tmp_path: Path) -> None:
+    job = Job(cluster, tmp_path, "pipeline", items=[{"n": 0, "do": "client", "api": "stage"}], batchflow={"cortex_client": True})
+    plain = Job(cluster, tmp_path, "plain", items=items(1))
+    for one in (job, plain):
+        deploy(gateway, one)
+        posted(gateway, one)
+    job.finished()
+    [told] = job.notes("client")
+    assert told.payload == {"deployed": "stage", "job": True, "listed": True, "gone": "resources.api_not_deployed"}
+    assert not cluster.objects("workflows", f"{contract.LABEL_API}=stage")
+    plain.finished()
+    assert not {contract.ENV_TOKEN, contract.ENV_GATEWAY_URL} & {name for note in plain.notes() for name in note.env}
 
 
 @pytest.mark.extended

@@ -15,6 +15,7 @@ PYTHON = {"type": "python", "path": "handler.py"}
 NO_IMAGE = "batchflow.local/no-such-image:1"
 
 
+@pytest.mark.extended
 def test_a_job_that_can_not_get_on_says_why_and_one_that_never_will_ends(cluster: Cluster, tmp_path: Path) -> None:
     gate, crash = {"start": {"do": "gate", "gate": "never"}}, {"start": {"do": "raise", "text": "no model"}}
     waiting = {

@@ -61,6 +61,14 @@ def test_a_dir_is_listed_once_for_all_its_models(put: Put, sources: UserSources,
     assert (tmp_path / "b/9/saved_model.pb").read_bytes() == b"b"
 
 
+def test_a_key_that_is_a_file_and_a_folder_is_refused(put: Put, sources: UserSources, tmp_path: Path) -> None:
+    put("m/variables", b"")
+    put("m/variables/v", b"")
+    bucket = put("m/saved_model.pb", b"")
+    with pytest.raises(InvalidInput, match=r"m/variables: is a file and a folder; delete the file"):
+        fetch_models(Models((Model("m", f"{bucket}/m"),)), sources, Path(), tmp_path)
+
+
 def test_a_key_that_leaves_the_folder_is_refused(put: Put, sources: UserSources, tmp_path: Path) -> None:
     put("m/saved_model.pb", b"")
     bucket = put("m/variables/../../../outside", b"")

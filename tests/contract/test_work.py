@@ -15,6 +15,8 @@ from batchflow import contract
 from batchflow.errors import Unreachable
 from batchflow.queues.protocol import Depth
 from batchflow.records import FAILED, SUCCEEDED, Message, batch_id, batch_message
+from batchflow.spec import model as spec
+from batchflow.spec.model import Api, Container, Pod, Probe
 from tests.contract.work_kit import ALL, JOB, Handler, Job, Outage, Request, handler, in_background, until
 
 NOBODY = 1  # a port on which nobody listens
@@ -164,6 +166,17 @@ def test_a_server_that_closes_kept_connections_costs_no_attempt(job: Job) -> Non
     assert all((o.outcome, o.attempts) == (SUCCEEDED, 1) for o in job.only_outcomes())
 
 
+def test_a_server_with_one_thread_answers_batches_and_the_probes_between_them(job: Job) -> None:
+    job.enqueue(6)
+    job.additions = replace(job.additions, start_timeout_s=5)
+    with handler(lambda _: time.sleep(0.3) or 200, single=True) as server:
+        assignment = job.assignment(server.port)
+        probed = Container("server", "image", ("run",), readiness_probe=Probe("http_get", port=8080, path="/ready", period_s=1))
+        assert job.work(server.port, api=replace(assignment.api, pod=Pod((probed,)))) == 0
+    assert [outcome.attempts for outcome in job.only_outcomes()] == [1] * 6
+    assert len([request for request in server.requests if request.path == "/ready"]) > 1
+
+
 def test_a_handler_that_is_down_for_a_while_is_waited_for_and_costs_no_attempt(job: Job) -> None:
     job.enqueue(10)
 
@@ -192,6 +205,20 @@ def test_a_handler_that_never_listens_ends_the_worker_with_a_message(job: Job) -
     assert counters.error.startswith(
         "nothing listened on 127.0.0.1:1 within 1 s; does the server listen on the port that CORTEX_PORT names?"
     )
+
+
+def test_a_runtime_that_passes_its_probe_and_takes_no_batch_ends_the_worker(job: Job) -> None:
+    job.enqueue(1)
+    job.additions = replace(job.additions, start_timeout_s=1)
+    api = Api("squares", "/squares", handler=spec.Handler("handler", "python", "handler.py"), additions=job.additions)
+    with handler(lambda _: 503) as server, in_background(lambda: job.work(server.port, api=api)) as codes:
+        pass
+    assert codes == [contract.EXIT_HANDLER_DOWN]
+    assert (
+        job.counters().error
+        == f"127.0.0.1:{server.port} passed its probes, and refused every batch within 1 s; does another server listen there?"
+    )
+    assert job.queue.depth() == Depth(visible=1, in_flight=0)
 
 
 def test_a_handler_that_goes_away_for_good_ends_the_worker_and_gives_everything_back(job: Job) -> None:

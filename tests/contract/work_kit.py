@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,14 @@ class Request:
 
 
 class Handler:
-    """The user's server: `behave` gets each request and gives a status, or a status and a body, or None to break the connection."""
+    """The user's server: `behave` gets each request and gives a status, or a status and a body, or None to break the connection.
 
-    def __init__(self, behave: Callable[[Request], int | tuple[int, bytes] | None], port: int = 0, *, closes: bool = False) -> None:
+    One with a `single` thread serves one connection to its end before it accepts the next.
+    """
+
+    def __init__(
+        self, behave: Callable[[Request], int | tuple[int, bytes] | None], port: int = 0, *, closes: bool = False, single: bool = False
+    ) -> None:
         self.requests: list[Request] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -51,6 +56,9 @@ class Handler:
             daemon_threads = True
             allow_reuse_address = True
             request_queue_size = 64
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                (HTTPServer if single else ThreadingHTTPServer).process_request(self, request, client_address)
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass
@@ -105,8 +113,10 @@ class Handler:
 
 
 @contextmanager
-def handler(behave: Callable[[Request], int | tuple[int, bytes] | None], port: int = 0, *, closes: bool = False) -> Iterator[Handler]:
-    server = Handler(behave, port, closes=closes)
+def handler(
+    behave: Callable[[Request], int | tuple[int, bytes] | None], port: int = 0, *, closes: bool = False, single: bool = False
+) -> Iterator[Handler]:
+    server = Handler(behave, port, closes=closes, single=single)
     try:
         yield server
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 import click
 import pytest
 import yaml
+from fastapi.routing import APIRoute
 
 from batchflow.cli.main import cli
+from batchflow.compiler.environment import container_env, handler_env
 from batchflow.errors import InvalidInput
+from batchflow.gateway import operator
 from batchflow.spec.api import parse_api
 from batchflow.spec.jobfile import load_submission
 from batchflow.spec.model import MAX_BATCH_BYTES
@@ -193,6 +197,93 @@ def test_every_command_and_flag_is_documented(name: str) -> None:
     options = [param.opts[-1] for param in COMMANDS[name].params if isinstance(param, click.Option)]
     missing = [flag for flag in options if f"`{flag}`" not in (text if flag in COMMON_FLAGS else section[1])]
     assert missing == []
+
+
+def commands(text: str) -> list[str]:
+    """Every `batchflow …` in a code span or an indented line, without what it is piped into."""
+    spans = re.findall(r"`(batchflow [^`\n]+)`|^ {4,}(batchflow [^|\n]+)", text, re.M)
+    return [(span or line).strip() for span, line in spans]
+
+
+def unknown_to_the_command_line(command: str) -> str:
+    """What is wrong with a command, "" if nothing; it is parsed, and not run."""
+    _, name, *arguments = shlex.split(command)
+    if name.startswith("-"):
+        return "" if any(name in param.opts for param in cli.params) else "no such flag"
+    if name not in COMMANDS:
+        return "no such command"
+    if not arguments:  # only named
+        return ""
+    try:
+        COMMANDS[name].make_context(name, arguments)
+    except click.UsageError as error:
+        return error.format_message()
+    return ""
+
+
+@pytest.mark.parametrize("name", ["from-cortex.md", "python.md", "http-api.md"])
+def test_every_command_that_is_printed_can_be_given(name: str) -> None:
+    printed = commands(page(name))
+    assert {command: problem for command in printed if (problem := unknown_to_the_command_line(command))} == {}
+    assert name != "from-cortex.md" or len(printed) > 20
+
+
+def test_a_command_that_can_not_be_given_is_found() -> None:
+    text = "`batchflow gte x` `batchflow get --wach`\n\n    batchflow delete -y | x\n\n`batchflow --version` `batchflow --verion`"
+    found = commands(text)
+    assert [bool(unknown_to_the_command_line(command)) for command in found] == [True, True, True, False, True]
+
+
+SUBMISSION = ("workers", "timeout", "sqs_dead_letter_queue", "arn", "max_receive_count", "item_list", "items", "batch_size", "config")
+SOURCES = ("file_path_lister", "delimited_files", "s3_paths", "includes", "excludes")
+RESPONSE = ("job_id", "api_name", "kind", "api_id", "sqs_url", "created_time", "message")
+STATUS = ("job_status", "status", "batches_in_queue", "batch_metrics", "failed", "avg_time_per_batch", "start_time", "end_time", "endpoint")
+WORKERS = ("api_spec", "worker_counts", "pending", "initializing", "running", "succeeded", "stalled")
+
+
+def test_every_field_of_cortex_documentation_of_jobs_has_its_row() -> None:
+    assert {*SUBMISSION, *SOURCES, *RESPONSE, *STATUS, *WORKERS} - table_words(page("from-cortex.md")) == set()
+
+
+def test_every_status_has_its_row() -> None:
+    section = page("from-cortex.md").partition("## Status codes")[2].partition("\n## ")[0]
+    assert {*DISPLAY, "unknown"} - table_words(section) == set()
+
+
+@pytest.mark.parametrize(
+    "api",
+    [
+        {**API, UNKNOWN: 1, "handler": HANDLER},
+        {**API, "handler": {**HANDLER, UNKNOWN: 1}},
+        {**API, "handler": {**HANDLER, "dependencies": {UNKNOWN: 1}}},
+        {**API, "handler": HANDLER, "compute": {UNKNOWN: 1}},
+        {**API, "networking": {UNKNOWN: 1}, "handler": HANDLER},
+        {**API, "pod": {"containers": [CONTAINER], UNKNOWN: 1}},
+        {**API, "pod": {"containers": [{**CONTAINER, UNKNOWN: 1}]}},
+    ],
+)
+def test_every_field_of_cortex_yaml_has_its_row(api: dict[str, Any]) -> None:
+    section = page("from-cortex.md").partition("## cortex.yaml")[2].partition("\n## ")[0]
+    with pytest.raises(InvalidInput) as caught:
+        parse_api(api, where="")
+    assert set(known_keys(caught.value)) - table_words(section) - {"batchflow"} == set()
+
+
+def test_every_variable_has_its_row() -> None:
+    section = page("from-cortex.md").partition("### Environment variables")[2].partition("\n## ")[0]
+    handler, pod = (parse_api(api, where="") for api in APIS[::2])
+    assert handler.handler and pod.pod
+    variables = [*handler_env(handler, handler.handler), *container_env(pod, pod.pod.containers[0])]
+    cortex = {variable.name for variable in variables if not variable.name.startswith(("BATCHFLOW_", "PYTHON"))}
+    assert {"CORTEX_JOB_SPEC", "HOST_IP"} < cortex
+    assert cortex - table_words(section) == set()
+
+
+def test_the_endpoints_of_cortex_operator_are_served() -> None:
+    section = page("from-cortex.md").partition("## HTTP")[2].partition("\n## ")[0]
+    [row] = [line for line in section.splitlines() if "`POST /deploy`" in line]
+    told = {(method, re.sub("<api>", "{api}", path)) for method, path in re.findall(r"`([A-Z]+) (/\S+)`", row)}
+    assert told == {(method, route.path) for route in operator.routes().routes if isinstance(route, APIRoute) for method in route.methods}
 
 
 def test_sizes_are_documented_as_the_code_has_them() -> None:

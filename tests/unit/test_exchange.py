@@ -75,6 +75,8 @@ def test_once_a_get_always_a_get() -> None:
         ([redirect(201, "/x")], "status 201"),
         ([redirect(302, "file:///etc/passwd")], "status 302: can't be redirected to file:///etc/passwd: no http or https URL"),
         ([redirect(302, "http://a b/")], "status 302: can't be redirected to http://a b/: no http or https URL"),
+        ([redirect(302, "http://a..b/")], "status 302: can't be redirected to http://a..b/: no http or https URL"),
+        ([redirect(302, f"http://{'a' * 64}/")], f"status 302: can't be redirected to http://{'a' * 64}/: no http or https URL"),
         ([redirect(302, "//x:99999/")], "status 302: can't be redirected to //x:99999/: Port out of range 0-65535"),
         ([redirect(307, "/")] * 10, "status 307 from http://{0}/: stopped after 10 redirects"),
     ],
@@ -199,6 +201,27 @@ def test_a_request_to_another_server_can_be_aborted() -> None:
         aborting.start()
         with contextlib.closing(client), pytest.raises((OSError, http.client.HTTPException)):
             client.ask("POST", "/", HEADERS, b"[1]", time.monotonic() + 60)
+        aborting.join()
+
+
+def test_an_aborted_request_is_not_sent_again_as_if_the_kept_connection_had_been_closed_before() -> None:
+    got = threading.Event()
+
+    def answers_the_first(accepted: socket.socket) -> None:
+        request(accepted)
+        accepted.sendall(OK)
+        request(accepted)
+        got.set()
+        assert accepted.recv(1) == b""
+
+    with server(answers_the_first) as port:
+        client = Client(port)
+        aborting = threading.Thread(target=lambda: (got.wait(HANG_S), client.abort()))
+        aborting.start()
+        with contextlib.closing(client):
+            assert client.ask("POST", "/", HEADERS, b"[1]", time.monotonic() + HANG_S).status == 200
+            with pytest.raises(ConnectionAbortedError):
+                client.ask("POST", "/", HEADERS, b"[2]", time.monotonic() + HANG_S)
         aborting.join()
 
 

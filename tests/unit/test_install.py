@@ -213,9 +213,9 @@ def test_the_gateway_reads_what_our_steps_read_and_its_credentials() -> None:
         {"name": contract.CONFIG_MAP},
         {"name": contract.AWS_SECRET, "optional": True},
     ]
-    [credentials] = container["env"]
-    folder, _, file = credentials["value"].rpartition("/")
-    assert (credentials["name"], file) == (contract.ENV_CREDENTIALS, contract.CREDENTIALS_KEY)
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    folder, _, file = env[contract.ENV_CREDENTIALS].rpartition("/")
+    assert file == contract.CREDENTIALS_KEY
     mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
     assert "subPath" not in mounts[folder], "Kubernetes does not refresh that"
     volumes = {volume["name"]: volume for volume in pod["volumes"]}

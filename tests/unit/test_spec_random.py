@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchflow.errors import InvalidInput
+from batchflow.errors import InvalidInput, SeveralErrors
 from batchflow.spec.api import load_apis, parse_api
 from batchflow.spec.jobfile import load_submission
+from batchflow.spec.reader import MAX_TOLD
 from batchflow.spec.stored import api_document, api_from_document, submission_document, submission_from_document
 from batchflow.spec.submission import parse_submission
 from batchflow.spec.yamltext import line_of
@@ -23,11 +26,13 @@ WORDS = [
     "args", "port", "readiness_probe", "liveness_probe", "http_get", "tcp_socket", "exec", "cpu", "mem", "gpu", "inf", "shm",
     "tolerations", "key", "operator", "workers", "timeout", "sqs_dead_letter_queue", "arn", "max_receive_count", "item_list", "items",
     "batch_size", "file_path_lister", "delimited_files", "s3_paths", "includes", "excludes", "BatchAPI", "python", "tensorflow", "h.py",
-    "a", "200m", "1Gi", "on_job_complete", "memory_limit", "api", "file",
+    "a", "200m", "1Gi", "on_job_complete", "memory_limit", "api", "file", "api_gateway", "public", "autoscaling", "update_strategy",
+    "pre_stop", "max_concurrency", "protobuf_path", "processes_per_replica", "period_seconds", "failure_threshold", "quay.io/cortexlabs/x",
 ]
 # fmt: on
 
 EXAMPLES = 150
+KINDS = ["BatchAPI", "RealtimeAPI", "AsyncAPI", "TaskAPI", "TrafficSplitter", "JobDeployment", "Other"]
 
 words = st.sampled_from(WORDS)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | words
@@ -39,8 +44,10 @@ containers = st.fixed_dictionaries(
 )
 pods = st.fixed_dictionaries({"containers": st.lists(containers, min_size=1, max_size=2)}, optional={"port": st.integers(0, 70_000)})
 handlers = st.fixed_dictionaries({"type": words, "path": words}, optional={"config": values, "env": values, "models": values})
+networking = st.fixed_dictionaries({}, optional={"endpoint": words, "api_gateway": words | st.sampled_from(["public", "none"])})
 entries = st.fixed_dictionaries(
-    {"name": words, "kind": st.just("BatchAPI")}, optional={"pod": pods, "handler": handlers, "batchflow": values, "networking": values}
+    {"name": words, "kind": st.just("BatchAPI") | st.sampled_from(KINDS)},
+    optional={"pod": pods, "handler": handlers, "batchflow": values, "networking": networking | values, "autoscaling": values, "x": values},
 )
 files = st.fixed_dictionaries({"s3_paths": st.lists(words, max_size=2), "batch_size": st.integers(0, 3)}, optional={"includes": values})
 bodies = st.fixed_dictionaries(
@@ -99,7 +106,48 @@ def test_any_text_as_a_file(content: bytes, suffix: str) -> None:
             try:
                 read(path)
             except InvalidInput as error:
-                assert error.where.startswith(str(path))
+                told = error.errors if isinstance(error, SeveralErrors) else (error,)
+                assert all(one.where.startswith(str(path)) for one in (error, *told))
+                assert len(told) <= MAX_TOLD
+
+
+UNKNOWN_AT: list[tuple[str | int, ...]] = [
+    (),
+    ("networking",),
+    ("pod",),
+    ("pod", "containers", 0),
+    ("pod", "containers", 0, "compute"),
+    ("pod", "containers", 0, "readiness_probe"),
+    ("pod", "containers", 0, "readiness_probe", "http_get"),
+    ("pod", "containers", 1),
+    ("batchflow",),
+    ("batchflow", "tolerations", 0),
+]
+
+
+def entry_with_unknown_keys(places: Iterable[int]) -> dict[str, Any]:
+    probe = {"http_get": {"port": 80}}
+    container = {"image": "i", "command": ["c"], "compute": {"cpu": 1}, "readiness_probe": probe}
+    containers = [{"name": "a", **container}, {"name": "b", **deepcopy(container)}]
+    entry = {"name": "a", "kind": "BatchAPI", "networking": {}, "pod": {"containers": containers}}
+    entry["batchflow"] = {"tolerations": [{"key": "k"}]}
+    for place in places:
+        inner: Any = entry
+        for key in UNKNOWN_AT[place]:
+            inner = inner[key]
+        inner[f"unknown{place}"] = 1
+    return entry
+
+
+@settings(deadline=None, max_examples=EXAMPLES)
+@given(st.sets(st.integers(0, len(UNKNOWN_AT) - 1), min_size=2))
+def test_every_unknown_key_is_named_wherever_it_is(places: set[int]) -> None:
+    try:
+        parse_api(entry_with_unknown_keys(places), where="x")
+    except SeveralErrors as error:
+        assert sorted(one.what for one in error.errors) == sorted(f'key "unknown{place}" is not supported' for place in places)
+    else:
+        raise AssertionError("nothing was refused")
 
 
 @settings(deadline=None, max_examples=EXAMPLES)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.command import Terminal
-from tests.acceptance.gateway.kit import Gateway, pod, serving_with_s3
+from tests.acceptance.gateway.kit import Gateway, pod
+from tests.acceptance.gateway.s3 import serving_with_s3
 
 
 @pytest.fixture(scope="module")

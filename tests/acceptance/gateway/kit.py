@@ -21,24 +21,11 @@ from typing import Any
 
 from tests.acceptance.command import HANG_S, Json, Terminal, until
 
-__all__ = [
-    "ENDED",
-    "Answer",
-    "Gateway",
-    "archive",
-    "files_of",
-    "form",
-    "handler",
-    "item_list",
-    "pod",
-    "s3_put",
-    "serving",
-    "serving_with_s3",
-]
-
 LISTENS = re.compile(r"batchflow serves http://127\.0\.0\.1:(\d+) \(engine local, store (.+)\)\n")
 START_S = 60
 ENDED = ("succeeded", "completed_with_failures", "enqueue_failed", "stopped", "timed_out", "worker_error", "worker_oom", "unexpected_error")
+
+EMPTY_HANDLER = "class Handler:\n    def __init__(self, config): pass\n    def handle_batch(self, payload): pass\n"
 
 # Answers every POST with 200; with NOTES, a file, it notes the job's id and the body's digest there, a line each.
 SERVER = """\
@@ -252,26 +239,6 @@ def serving(shell: Terminal, *arguments: str, token: str | None = None, **enviro
             gateway.kill()
 
 
-@contextmanager
-def serving_with_s3(shell: Terminal, moto: str, *arguments: str, **environ: str) -> Iterator[Gateway]:
-    """A gateway that finds users' buckets on moto's server."""
-    s3 = {"AWS_ENDPOINT_URL_S3": moto, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    with serving(shell, *arguments, **s3, **environ) as gateway:
-        yield gateway
-
-
-def s3_put(moto: str, path: str, body: bytes = b"") -> None:
-    """A bucket, or an object: `bucket/key`."""
-    host, _, port = moto.removeprefix("http://").partition(":")
-    connection = HTTPConnection(host, int(port), timeout=HANG_S)
-    try:
-        connection.request("PUT", f"/{path}", body)
-        answer = connection.getresponse()
-        assert answer.status in (200, 409), answer.read()
-    finally:
-        connection.close()
-
-
 def item_list(items: Sequence[Any] = (1, 2, 3), *, batch_size: int = 1, workers: int = 1, **settings: Any) -> Json:
     """A submission's body."""
     return {"workers": workers, "item_list": {"items": list(items), "batch_size": batch_size}, **settings}
@@ -312,3 +279,11 @@ def form(parts: Mapping[str, tuple[str, bytes]]) -> tuple[bytes, str]:
 def files_of(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, with its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def is_error(answer: Answer, kind: str, message: str, *, schema_of: Gateway | None = None) -> None:
+    """The whole answer, to the byte. `schema_of`: the message ends by saying where that gateway has the submission's schema."""
+    assert (answer.status, answer.type) == (400, "application/json"), answer
+    if schema_of:
+        message += f"\n\njob submission schema can be found at http://127.0.0.1:{schema_of.port}/openapi.json"
+    assert answer.text == json.dumps({"kind": kind, "message": message}, separators=(",", ":"), ensure_ascii=False)

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.acceptance.command import HANG_S, Terminal, until
+from tests.acceptance.command import Terminal, until
+from tests.acceptance.gateway.credentials_files import BROKEN_FILES, OURS, SPARE, THEIRS, key, write_tokens
 from tests.acceptance.gateway.kit import Answer, Gateway, archive, form, item_list, pod, serving
 
-OURS, THEIRS, SPARE = "ours-0123456789abcdef", "theirs-0123456789abcdef", "spare-0123456789abcdef"
 NOBODY = "7fffffffffffffff"
-
-
-def write_tokens(file: Path, **namespaces: str) -> None:
-    """Namespace by token, each token's dashes written as underscores."""
-    tokens = [{"token": token.replace("_", "-"), "namespace": namespace} for token, namespace in namespaces.items()]
-    file.write_text(json.dumps({"tokens": tokens}))
-
-
-def key(token: str) -> str:
-    return token.replace("-", "_")
 
 
 @pytest.fixture
@@ -135,84 +123,35 @@ def test_a_change_of_the_file_counts_from_the_next_request_on(shell: Terminal, f
         assert [gateway.get("/get", token=token).status for token in (OURS, THEIRS, SPARE)] == [200, 200, 200]
 
 
-def removed(file: Path) -> None:
-    file.unlink()
-
-
-def a_folder(file: Path) -> None:
-    file.unlink()
-    file.mkdir()
-
-
-def no_folder(file: Path) -> None:
-    file.unlink()
-    file.parent.rmdir()
-    file.parent.write_text("")
-
-
-BROKEN_FILES: dict[str, Callable[[Path], Any]] = {
-    "empty": lambda file: file.write_text(""),
-    "no YAML": lambda file: file.write_text("tokens: ["),
-    "another form": lambda file: file.write_text("tokens: {a: b}"),
-    "no tokens": lambda file: file.write_text("tokens: []"),
-    "a short token": lambda file: file.write_text(f"tokens: [{{token: {SPARE[:8]}, namespace: batchflow}}]"),
-    "no namespace": lambda file: file.write_text(f"tokens: [{{token: {SPARE}}}]"),
-    "an unknown key": lambda file: file.write_text(f"tokens: [{{token: {SPARE}, namespace: batchflow, admin: true}}]"),
-    "a namespace that is a path": lambda file: file.write_text(f"tokens: [{{token: {SPARE}, namespace: ../batchflow}}]"),
-    "a token that is a number": lambda file: file.write_text("tokens: [{token: 12345678901234567, namespace: batchflow}]"),
-    "not UTF-8": lambda file: file.write_bytes(b"\xff\xfe\x00"),
-    "gone": removed,
-    "a folder": a_folder,
-    "below a file": no_folder,
-}
-
-
-@pytest.mark.parametrize("name", BROKEN_FILES)
-def test_a_file_that_can_not_be_read_leaves_the_last_good_one_in_force(shell: Terminal, name: str) -> None:
-    folder = shell.folder / "secret"
-    folder.mkdir()
-    file = folder / "credentials.yaml"
+@pytest.fixture(scope="module")
+def reading(shared_shell: Terminal) -> Iterator[tuple[Gateway, Path]]:
+    """A gateway, and the file that it reads."""
+    file = shared_shell.folder / "secret" / "credentials.yaml"
+    file.parent.mkdir()
     write_tokens(file, **{key(OURS): "batchflow"})
-    with serving(shell, BATCHFLOW_CREDENTIALS=str(file)) as gateway:
-        assert gateway.get("/get", token=OURS).status == 200
-        lines = len(gateway.log().splitlines())
-        BROKEN_FILES[name](file)
-        assert [gateway.get("/get", token=token).status for token in (OURS, SPARE, OURS, SPARE)] == [200, 401, 200, 401]
-        told = [line for line in gateway.log().splitlines()[lines:] if "credentials" in line and "can't be read" in line]
-        assert len(told) == 1, gateway.log()
-        assert SPARE[:8] not in gateway.log() and "12345678901234567" not in gateway.log()
+    with serving(shared_shell, BATCHFLOW_CREDENTIALS=str(file)) as gateway:
+        yield gateway, file
 
 
 @pytest.mark.parametrize("name", BROKEN_FILES)
-def test_with_a_file_that_can_not_be_read_it_does_not_start(shell: Terminal, name: str) -> None:
-    folder = shell.folder / "secret"
-    folder.mkdir()
-    file = folder / "credentials.yaml"
-    file.touch()
+def test_a_file_that_can_not_be_read_leaves_the_last_good_one_in_force(reading: tuple[Gateway, Path], name: str) -> None:
+    gateway, file = reading
+    lines = len(gateway.log().splitlines())
     BROKEN_FILES[name](file)
-    refused = shell.run("serve", "--port", "0", code=None, BATCHFLOW_CREDENTIALS=str(file))
-    assert refused.code == (3 if name == "gone" else 2), refused
-    assert refused.out == "" and refused.err.startswith("batchflow: ") and refused.err.count("\n") == 1, refused.err
-    assert "credentials.yaml" in refused.err
-    assert SPARE[:8] not in refused.err and "12345678901234567" not in refused.err
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "batchflow.example", ""])
-def test_without_credentials_it_listens_on_loopback_only(shell: Terminal, host: str) -> None:
-    refused = shell.run("serve", "--port", "0", "--host", host, code=2)
-    assert refused.out == "" and refused.err.startswith("batchflow: ") and refused.err.count("\n") == 1, refused.err
-    assert "BATCHFLOW_CREDENTIALS" in refused.err
-
-
-def test_with_credentials_it_listens_wherever_it_is_told_to(shell: Terminal, file: Path) -> None:
-    process = shell.start("serve", "--engine", "local", "--port", "0", "--host", "0.0.0.0", BATCHFLOW_CREDENTIALS=str(file))
-    assert process.stdout
-    try:
-        assert re.match(r"batchflow serves http://0\.0\.0\.0:\d+ ", process.stdout.readline())
-    finally:
-        process.terminate()
-        process.communicate(timeout=HANG_S)
-    assert process.returncode == 0
+    assert [gateway.get("/get", token=token).status for token in (OURS, SPARE, OURS, SPARE)] == [200, 401, 200, 401]
+    told = [line for line in gateway.log().splitlines()[lines:] if "credentials" in line and "can't be read" in line]
+    assert len(told) == 1, gateway.log()
+    assert SPARE[:8] not in gateway.log() and "12345678901234567" not in gateway.log()
+    # Mended, it counts again.
+    if file.parent.is_file():
+        file.parent.unlink()
+    file.parent.mkdir(exist_ok=True)
+    if file.is_dir():
+        file.rmdir()
+    write_tokens(file, **{key(SPARE): "batchflow"})
+    assert [gateway.get("/get", token=token).status for token in (OURS, SPARE)] == [401, 200]
+    write_tokens(file, **{key(OURS): "batchflow"})
+    assert [gateway.get("/get", token=token).status for token in (OURS, SPARE)] == [200, 401]
 
 
 def as_seen(gateway: Gateway, job_id: str) -> list[tuple[str, Answer]]:

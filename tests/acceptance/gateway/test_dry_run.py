@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.command import Json
-from tests.acceptance.gateway.kit import Answer, Gateway, files_of, item_list, s3_put
+from tests.acceptance.gateway.kit import Answer, Gateway, files_of, item_list
+from tests.acceptance.gateway.s3 import s3_put
 
 FILES = ("img_1.png", "img_2.jpg", "img_3.jpg", "img_4.gif")
 IMAGES = [f"s3://bucket/images/{name}" for name in FILES]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.command import Json, Terminal, terminal, until
-from tests.acceptance.gateway.kit import Answer, Gateway, handler, item_list, pod, serving
+from tests.acceptance.command import Json, Terminal, until
+from tests.acceptance.gateway.kit import Answer, Gateway, handler, is_error, item_list, pod, serving
 
 DOCUMENT = ["job_id", "api_name", "kind", "workers", "sqs_dead_letter_queue", "config", "timeout", "api_id", "sqs_url", "start_time"]
 # The keys that the documentation shows; later releases' and our own beside them are listed in docs/status.md.
@@ -143,11 +143,6 @@ def test_stop_answers_in_cortex_words_and_stops(ran: Ran) -> None:
     assert (ran.stopped.status, ran.stopped.type) == (200, "application/json")
     assert ran.stopped.body == f'{{"message":"stopped job {ran.stopped_id}"}}'.encode()
     assert ran.stopped_status["status"] == "stopped"
-
-
-def is_error(answer: Answer, kind: str, message: str) -> None:
-    assert (answer.status, answer.type) == (400, "application/json"), answer
-    assert answer.body == json.dumps({"kind": kind, "message": message}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def test_a_job_that_ended_can_not_be_stopped(ran: Ran) -> None:
@@ -285,32 +280,3 @@ def test_what_was_asked_has_changed_nothing(ran: Ran) -> None:
     assert ran.gateway.job_ids("other") == [] and len(ran.gateway.job_ids("asked")) == 2
     assert [api["spec"]["name"] for api in ran.gateway.get("/get").ok()] == ["asked", "other"]
     assert ran.gateway.get(f"/asked/for?jobID={ran.id}").same_as(ran.ended)
-
-
-def test_numbers_that_no_double_holds_arrive_or_are_refused(tmp_path: Path) -> None:
-    """None is sent on as another number."""
-    odd = [
-        "18446744073709551615",
-        "18446744073709551616",
-        "12345678901234567890123",
-        "1e400",
-        "0.1000000000000000055511151231257827",
-        "-0.0",
-    ]
-    with terminal(tmp_path) as shell, serving(shell) as gateway:
-        gateway.deploy(handler("odd"), files={"handler.py": HANDLER}).ok()
-        taken = {}
-        for number, text in enumerate(odd):
-            folder = tmp_path / f"notes-{number}"
-            folder.mkdir()
-            (folder / "open").touch()
-            body = f'{{"workers": 1, "config": {{"folder": "{folder}"}}, "item_list": {{"items": [{text}], "batch_size": 1}}}}'
-            answer = gateway.post("/batch/odd", body.encode())
-            if answer.status == 200:
-                taken[text] = (folder, answer.json()["job_id"])
-            else:
-                assert (answer.status, answer.json()["kind"]) == (400, "error")
-        for text, (folder, job_id) in taken.items():
-            assert gateway.ended("odd", job_id)["status"] == "succeeded"
-            assert float((folder / "payloads").read_text().strip().strip("[]")) == float(text)
-            assert "." in text or "e" in text or (folder / "payloads").read_text().strip() == f"[{text}]"

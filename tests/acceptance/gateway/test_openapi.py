@@ -17,10 +17,11 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from tests.acceptance.command import Json, Terminal
-from tests.acceptance.gateway.kit import Answer, Gateway, item_list, pod, serving, serving_with_s3
+from tests.acceptance.gateway.kit import Answer, Gateway, item_list, pod, serving
+from tests.acceptance.gateway.s3 import serving_with_s3
 
 EXAMPLES = int(os.environ.get("GATEWAY_FUZZ_EXAMPLES", "25"))  # of each operation
 SEED = int(os.environ.get("GATEWAY_FUZZ_SEED", "1"))

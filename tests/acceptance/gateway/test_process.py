@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from tests.acceptance.command import HANG_S, REPOSITORY, Terminal, until
+from tests.acceptance.command import HANG_S, Terminal, until
 from tests.acceptance.gateway.kit import Gateway, handler, item_list, pod, serving
 
 
@@ -94,24 +93,6 @@ def test_a_second_signal_is_no_disaster(gateway: Gateway) -> None:
     if gateway.runs:
         gateway.terminate()
     assert gateway.wait() == 0
-
-
-def test_a_port_that_is_taken_is_told_in_one_line(shared: Gateway) -> None:
-    refused = shared.shell.run("serve", "--port", str(shared.port), code=2)
-    assert refused.err.startswith("batchflow: ") and refused.err.count("\n") == 1 and str(shared.port) in refused.err
-
-
-@pytest.mark.parametrize("port", ["-1", "65536", "a"])
-def test_a_port_that_is_none_is_refused(shell: Terminal, port: str) -> None:
-    refused = shell.run("serve", "--port", port, code=2)
-    assert refused.out == "" and "Traceback" not in refused.err
-
-
-def test_it_needs_no_store_that_is_there(shell: Terminal) -> None:
-    """An empty folder is a store without apis."""
-    with serving(shell) as gateway:
-        assert gateway.get("/get").ok() == [] and gateway.get("/healthz").status == 200
-        assert not shell.store.exists()
 
 
 def test_a_client_that_goes_away_leaves_no_job_and_no_traceback(gateway: Gateway) -> None:
@@ -280,24 +261,3 @@ def test_paths_do_not_flood_the_metrics(shared: Gateway) -> None:
         shared.request(f"METHOD{number}", "/get")
         shared.get(f"/batch/api-{number}?jobID=x")
     assert len(samples(shared)) < before + 60
-
-
-def test_without_the_extra_it_says_what_to_install(shell: Terminal) -> None:
-    """Fastapi is hidden by a module of that name that can't be imported."""
-    hidden = shell.folder / "hidden"
-    hidden.mkdir()
-    (hidden / "fastapi.py").write_text("raise ModuleNotFoundError('no fastapi', name='fastapi')\n")
-    refused = shell.run("serve", "--port", "0", code=2, PYTHONPATH=f"{hidden}:{REPOSITORY}")
-    assert "batchflow-argo[serve]" in refused.err and refused.err.count("\n") == 1
-
-
-def test_its_address_is_printed_at_once_also_into_a_pipe(shell: Terminal) -> None:
-    process: subprocess.Popen[str] = shell.start("serve", "--engine", "local", "--port", "0")
-    assert process.stdout
-    try:
-        line = process.stdout.readline()
-        assert re.fullmatch(rf"batchflow serves http://127\.0\.0\.1:\d+ \(engine local, store {re.escape(str(shell.store))}\)\n", line)
-    finally:
-        process.terminate()
-        process.communicate(timeout=HANG_S)
-    assert process.returncode == 0

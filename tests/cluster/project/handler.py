@@ -47,6 +47,8 @@ class Handler:
             raise ValueError(item["text"])
         elif action == "exit":
             os._exit(item["code"])
+        elif action == "client":
+            self.note("client", use_client(item["api"]))
         elif action == "eat":
             eaten = []
             while True:
@@ -75,3 +77,27 @@ class Handler:
                 return True
         except (urllib.error.URLError, OSError):
             return False
+
+
+def use_client(api: str) -> dict[str, Any]:
+    """What each method of Cortex's client gives, of an api and a job that it makes."""
+    import cortex
+    from cortex.exceptions import CortexException
+
+    client = cortex.client()
+    server = {"name": "server", "image": "python:3.11-slim", "command": ["python3", "-m", "http.server", "8080"]}
+    deployed = client.deploy({"name": api, "kind": "BatchAPI", "pod": {"containers": [server]}})
+    body = json.dumps({"workers": 1, "item_list": {"items": [1], "batch_size": 1}}).encode()
+    headers = {"Authorization": f"Bearer {os.environ['BATCHFLOW_TOKEN']}"}
+    with urllib.request.urlopen(urllib.request.Request(client.get_api(api)["endpoint"], data=body, headers=headers)) as answer:
+        job_id = json.load(answer)["job_id"]
+    client.stop_job(api, job_id)
+    client.refresh(api)
+    found = {"deployed": deployed["api"]["spec"]["name"], "job": client.get_job(api, job_id)["job_status"]["job_id"] == job_id}
+    found["listed"] = api in [one["spec"]["name"] for one in client.list_apis()]
+    client.delete(api)
+    try:
+        client.get_api(api)
+    except CortexException as error:
+        found["gone"] = error.kind
+    return found
