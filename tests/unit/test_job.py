@@ -61,7 +61,7 @@ def final(services: Services, job: JobRef, status: str) -> None:
 
 
 def test_waiting_goes_on_while_the_store_is_out_of_reach_for_a_moment(services: Services) -> None:
-    names = submitted(services, "api", version(services, "api"), NOW)
+    names = submitted(services, "api", version(services, "api"), ago())
     failing: list[str] = []
 
     def before(call: str, key: str) -> None:

@@ -12,7 +12,7 @@ from batchflow.client.listing import list_jobs, running_jobs, summarize_apis
 from batchflow.records import FinalStatus, JobRef, LogName, SubmissionRecord
 from batchflow.settings import Settings
 from batchflow.store.jobs import JobRecords
-from tests.unit.stored_jobs import NOW, ago, deployed, ended, submitted, text, version, watched
+from tests.unit.stored_jobs import ago, deployed, ended, submitted, text, version, watched
 
 OLD_JOBS = 300
 
@@ -30,7 +30,7 @@ def counted(services: Services) -> tuple[Services, Counter[str]]:
 def test_neither_table_looks_at_old_jobs(services: Services) -> None:
     version_id = deployed(services, "api")
     jobs = [ended(services, "api", version_id, ago(hours=n)) for n in range(OLD_JOBS)]
-    running = submitted(services, "api", version_id, NOW)
+    running = submitted(services, "api", version_id, ago())
     services.started.mark(running)
     counting, calls = counted(services)
     [api] = summarize_apis(counting)
@@ -45,7 +45,7 @@ def test_neither_table_looks_at_old_jobs(services: Services) -> None:
 
 def test_jobs_that_run_are_counted_and_the_marks_of_others_go(services: Services) -> None:
     version_id = deployed(services, "api")
-    running = submitted(services, "api", version_id, NOW)
+    running = submitted(services, "api", version_id, ago())
     vanished = submitted(services, "api", version_id, ago(hours=1))
     over = ended(services, "api", version_id, ago(hours=1))
     being_submitted = JobRef("api", "0123456789abcdef")

@@ -18,6 +18,7 @@ import fcntl
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,7 +91,7 @@ class RunFolder:
                 self.path.rename(self._removed)  # from here on the run is gone for every reader
             finally:
                 os.close(lock)
-        if self._removed.exists():
+        with suppress(FileNotFoundError):  # never there, or somebody else removes it too
             shutil.rmtree(self._removed)
         return True
 
