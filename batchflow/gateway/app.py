@@ -44,6 +44,7 @@ def create_app(settings: Settings, environ: Mapping[str, str], *, credentials: C
         title="batchflow",
         version=contract.VERSION,
         description="Cortex's Batch APIs: submit jobs, ask for their status, stop them; deploy and delete apis.",
+        redirect_slashes=False,  # no path is another one
         docs_url=None,  # it would load scripts from another site
         redoc_url=None,
     )
