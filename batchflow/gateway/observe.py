@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batchflow.gateway.answers import problem
+from batchflow.gateway.guard import OPEN_PATHS
 
 __all__ = ["Observer", "RequestMetrics", "broken"]
 
@@ -85,7 +86,8 @@ class Observer:
         self._metrics.seconds.labels(route).observe(seconds)
         visitor = scope.get("state", {}).get("visitor")
         fields = {"request_id": request_id, "method": method, "path": _path(scope), "status": status, "seconds": round(seconds, 3)}
-        _log.info("request", extra={**fields, "namespace": visitor.namespace if visitor else "-"})
+        level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO  # Kubernetes asks every few seconds
+        _log.log(level, "request", extra={**fields, "namespace": visitor.namespace if visitor else "-"})
 
 
 def _path(scope: Scope) -> str:
