@@ -19,6 +19,7 @@ from batchflow.status.model import JobStatus
 __all__ = ["JobMetrics"]
 
 _THREADS: Final = 16  # requests to the store at a time
+_REMEMBERED: Final = 10_000  # jobs, where nobody scrapes
 
 _Names = tuple[str, str]
 
@@ -29,8 +30,9 @@ class JobMetrics(Collector):
     def __init__(self, client: Client) -> None:
         self._client = client
         self._lock = Lock()  # held while store and cluster are asked
-        self._submitted: deque[_Names] = deque()
+        self._submitted: deque[_Names] = deque(maxlen=_REMEMBERED)
         self._known: set[_Names] = set()
+        self._counted: deque[tuple[str, str, int]] = deque(maxlen=_REMEMBERED)  # runs: the repeat of a submission may name one that ended
         self._ended: Counter[tuple[str, str]] = Counter()  # by api and status
         self._batches: Counter[tuple[str, str]] = Counter()  # of ended jobs, by api and outcome
 
@@ -69,7 +71,9 @@ class JobMetrics(Collector):
         with ThreadPoolExecutor(_THREADS) as pool:
             found = dict(zip(names, pool.map(self._status, names), strict=True))
         for status in filter(None, found.values()):
-            if status.ended:
+            run = (status.api_name, status.job_id, status.run)
+            if status.ended and run not in self._counted:
+                self._counted.append(run)
                 self._ended[status.api_name, status.status] += 1
                 self._batches.update(_outcomes(status))
         running = {name: status for name, status in found.items() if status and not status.ended}

@@ -1,4 +1,4 @@
-"""What a hostile reader of the gateway tried: threads that never come back, damaged files, words that tell too much."""
+"""Hostile or unlucky circumstances: threads that never come back, damaged files, answers that tell too much."""
 
 from __future__ import annotations
 
