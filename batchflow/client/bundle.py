@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -43,7 +44,7 @@ def deploy_files(services: Services, config: bytes, project: bytes | None, *, na
     try:
         _write(folder, config, project, name)
         if local:
-            folder, ours = _kept(folder, root / _digest(config, project, name))
+            folder, ours = _kept(folder, root / _digest(folder))
         deployed = deploy(services, folder / name)
         ours = ours and not local
         return [_told(deployment, folder) for deployment in deployed]
@@ -94,10 +95,12 @@ def _without(folder: Path, text: str) -> str:
     return text
 
 
-def _digest(config: bytes, project: bytes | None, name: str) -> str:
+def _digest(folder: Path) -> str:
+    """Of the files, not of their zip, which also holds times."""
     digest = hashlib.sha256()
-    for part in (name.encode(), config, project or b""):
-        digest.update(hashlib.sha256(part).digest())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + (b"x" if path.stat().st_mode & stat.S_IXUSR else b"-"))
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:32]
 
 
