@@ -7,9 +7,9 @@ from typing import Any, Final
 from starlette.responses import JSONResponse, Response
 
 from batchflow.client.client import KEY_REUSED
-from batchflow.errors import BatchflowError, Conflict, InvalidInput, Unreachable
+from batchflow.errors import BatchflowError, Conflict, InvalidInput, NotFound, Unreachable
 
-__all__ = ["TEXT", "about_the_schema", "answer", "dry_run_answer", "message_of", "problem", "status_of"]
+__all__ = ["TEXT", "about_the_schema", "answer", "dry_run_answer", "message_of", "not_deployed", "problem", "status_of"]
 
 TEXT: Final = {"Content-Type": "text/plain"}  # as Cortex says it, without a charset
 _RETRY_AFTER_S: Final = 5
@@ -35,6 +35,11 @@ def about_the_schema(error: InvalidInput, base_url: str) -> InvalidInput:
     """What is wrong with a submission's form, with a line at its end that leads to the documentation, as Cortex had it."""
     hint = f"\n\njob submission schema can be found at {base_url}/openapi.json"
     return InvalidInput(error.what + hint, where=error.where, kind=error.kind)
+
+
+def not_deployed(api: str) -> NotFound:
+    """In Cortex's words, which tell nothing of what is there."""
+    return NotFound(f"{api} is not deployed", kind="resources.api_not_deployed")
 
 
 def status_of(error: BatchflowError) -> int:

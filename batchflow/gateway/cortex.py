@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from batchflow.client import Job
 from batchflow.client.documents import job_response
 from batchflow.errors import BatchflowError, InvalidInput, NotFound
-from batchflow.gateway.answers import TEXT, about_the_schema, answer, dry_run_answer, problem, status_of
+from batchflow.gateway.answers import TEXT, about_the_schema, answer, dry_run_answer, not_deployed, problem, status_of
 from batchflow.gateway.body import SMALL_BYTES, Turns, read_body
 from batchflow.gateway.observe import RequestMetrics
 from batchflow.gateway.parameters import SPELLINGS, base_url_of, flag, tenant_of
@@ -116,7 +116,7 @@ def _check_deployed(tenant: Tenant, api: str) -> None:
     except NotFound:
         found = None
     if found is None:
-        raise NotFound(f"{api} is not deployed", kind="resources.api_not_deployed")
+        raise not_deployed(api)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, Response
 
-from batchflow.client import ApiSummary
+from batchflow.client import ApiSummary, Deployment
 from batchflow.client.documents import api_view, deployment_document
 from batchflow.errors import InvalidInput, NotFound
+from batchflow.gateway.answers import not_deployed
 from batchflow.gateway.body import read_body
 from batchflow.gateway.parameters import SPELLINGS, base_url_of, flag, tenant_of
 from batchflow.gateway.schemas import DEPLOY_BODY, ApiDocument, DeploymentDocument, Message, errors
@@ -47,14 +48,7 @@ def routes() -> APIRouter:
 
     @router.get("/get/{api}", summary="An api and its jobs", response_model=list[ApiDocument], responses=errors(400, 401, 403, 503))
     def get_api(request: Request, api: str) -> Response:
-        tenant = tenant_of(request)
-        try:
-            document = _api(tenant, api, request, _newest(tenant, api))
-        except NotFound:  # also for what can't be a name
-            document = None
-        if document is None:
-            raise NotFound(f"{api} is not deployed", kind="resources.api_not_deployed")
-        return JSONResponse([document])
+        return JSONResponse([_deployed_api(request, api)])
 
     @router.post(
         "/deploy",
@@ -67,13 +61,7 @@ def routes() -> APIRouter:
         flag("force", force)  # nothing runs between jobs, so that there is nothing to force
         tenant = await run_in_threadpool(tenant_of, request)
         async with read_body(request, MAX_PROJECT_BYTES + 2 * _MAX_CONFIG_BYTES) as body, one_deployment:
-            config, project = await _files(request, body)
-            if len(config) > _MAX_CONFIG_BYTES:
-                raise InvalidInput(f"{name}: is larger than {_MAX_CONFIG_BYTES // 2**20} MiB")
-            try:
-                deployed = await run_in_threadpool(tenant.client.deploy_files, config, project, name=name)
-            except InvalidInput as error:
-                raise InvalidInput(str(error), kind=error.kind) from error
+            deployed = await _deploy(tenant, name, *await _files(request, body))
         await run_in_threadpool(tenant.endpoints.forget)  # which waits for whoever reads them
         return JSONResponse([deployment_document(deployment, base_url=base_url_of(request)) for deployment in deployed])
 
@@ -85,17 +73,39 @@ def routes() -> APIRouter:
             async with deletions:
                 await run_in_threadpool(tenant.client.delete_api, api, keep_cache=keeps)
         except NotFound:
-            raise NotFound(f"{api} is not deployed", kind="resources.api_not_deployed") from None
+            raise not_deployed(api) from None
         await run_in_threadpool(tenant.endpoints.forget)  # which waits for whoever reads them
         return JSONResponse({"message": f"deleting {api}"})
 
     @router.post("/refresh/{api}", summary="Nothing to refresh", response_model=Message, responses=errors(400, 401, 403, 503))
     def refresh(request: Request, api: str, force: _Force = "") -> Response:
         flag("force", force)
-        get_api(request, api)  # raises if there is no such api
+        _deployed_api(request, api)  # raises if there is no such api
         return JSONResponse({"message": f"{api} (BatchAPI) is up to date: each job starts pods of its own"})
 
     return router
+
+
+async def _deploy(tenant: Tenant, name: str, config: bytes, project: bytes | None) -> list[Deployment]:
+    """Raises InvalidInput with what to do in its text: this is our file's error, not one of Cortex's."""
+    if len(config) > _MAX_CONFIG_BYTES:
+        raise InvalidInput(f"{name}: is larger than {_MAX_CONFIG_BYTES // 2**20} MiB")
+    try:
+        return await run_in_threadpool(tenant.client.deploy_files, config, project, name=name)
+    except InvalidInput as error:
+        raise InvalidInput(str(error), kind=error.kind) from error
+
+
+def _deployed_api(request: Request, name: str) -> dict[str, Any]:
+    """With its newest jobs; raises NotFound, also for what can't be a name."""
+    tenant = tenant_of(request)
+    try:
+        document = _api(tenant, name, request, _newest(tenant, name))
+    except NotFound:
+        document = None
+    if document is None:
+        raise not_deployed(name)
+    return document
 
 
 def _api(tenant: Tenant, name: str, request: Request, jobs: list[JobStatus]) -> dict[str, Any] | None:
