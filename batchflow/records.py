@@ -5,10 +5,11 @@ Each record is one JSON object; `dump` and `load` turn it into bytes and back. W
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 import orjson
@@ -46,6 +47,7 @@ _JOB_ID: Final = re.compile(r"[0-9a-f]{16}")
 _API_NAME: Final = re.compile(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?")
 MAX_RUN: Final = 99
 _JOB_EPOCH: Final = 2**63 - 1
+_BATCHES: Final = uuid.NAMESPACE_OID.bytes
 
 
 def new_job_id(unix_ns: int) -> str:
@@ -92,8 +94,15 @@ class Message:
 
 
 def batch_id(job_id: str, index: int) -> str:
-    """The batch's UUID: the same for every attempt and every run."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{job_id}-{index}"))
+    """The batch's UUID: the same for every attempt and every run.
+
+    It is `uuid.uuid5` of the job and the index, which takes three times as long; enqueuer and worker need it of every batch.
+    """
+    digest = bytearray(hashlib.sha1(b"%b%b-%d" % (_BATCHES, job_id.encode(), index), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50  # the version and the variant: RFC 9562, section 5.5
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def batch_message(job: JobRef, index: int, attempt: int, body: str) -> Message:
@@ -125,8 +134,8 @@ class _Record:
 
     @classmethod
     def load(cls, data: bytes) -> Self:
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{k: v for k, v in orjson.loads(data).items() if k in known})
+        found, known = orjson.loads(data), cls.__dataclass_fields__  # type: ignore[attr-defined]
+        return cls(**{key: value for key, value in found.items() if key in known})
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +219,7 @@ class Checkpoint(_Record):
 
     run: int
     next_index: int = 0
-    file: int = 0  # index into inputs.jsonl (or into item_list's items)
+    file: int = 0  # index into the listing (or into item_list's items)
     offset: int = 0  # bytes of the file's (decompressed) content
     item: int = 0  # items of that file before `offset`
     line: int = 0  # lines of that file before `offset`

@@ -10,8 +10,9 @@ from typing import Final, Self
 
 from batchflow.errors import InvalidInput
 
-__all__ = ["ENGINES", "Settings"]
+__all__ = ["CALL_TIMEOUT_S", "ENGINES", "Settings"]
 
+CALL_TIMEOUT_S: Final = 30.0
 ENGINES: Final = ("argo", "local")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -33,6 +34,7 @@ class Settings:
     heartbeat_s: float = 15.0
     grace_s: int = 30  # between SIGTERM and SIGKILL of a worker
     retry_s: float = 600.0  # how long a step tries store and queue again before it exits 75
+    call_timeout_s: float = CALL_TIMEOUT_S  # how long an answer of S3 or SQS is waited for
 
     # What only the compiler needs to know of a cluster.
     image: str = ""  # of the steps; empty: the one that belongs to this version
@@ -72,6 +74,7 @@ class Settings:
             heartbeat_s=_number(environ, "BATCHFLOW_HEARTBEAT_S", default.heartbeat_s, least=0.1),
             grace_s=int(_number(environ, "BATCHFLOW_GRACE_S", default.grace_s, least=0)),
             retry_s=_number(environ, "BATCHFLOW_RETRY_S", default.retry_s, least=0),
+            call_timeout_s=_number(environ, "BATCHFLOW_CALL_TIMEOUT_S", default.call_timeout_s, least=2),
             image=environ.get("BATCHFLOW_IMAGE", ""),
             handler_image=environ.get("BATCHFLOW_HANDLER_IMAGE", "") or default.handler_image,
             image_pull_secrets=_list(environ.get("BATCHFLOW_IMAGE_PULL_SECRETS", "")),
@@ -98,6 +101,7 @@ class Settings:
             "BATCHFLOW_HEARTBEAT_S": str(self.heartbeat_s),
             "BATCHFLOW_GRACE_S": str(self.grace_s),
             "BATCHFLOW_RETRY_S": str(self.retry_s),
+            "BATCHFLOW_CALL_TIMEOUT_S": str(self.call_timeout_s),
         }
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import batchflow
 from batchflow import contract
 from bench.cluster import IMAGE, Namespace, namespace
-from bench.harness import AtMost, BenchError, Figure, Plan, interleaved, ratios, run
+from bench.figures import AtMost, Figure, ratios
+from bench.harness import BenchError, Plan, interleaved, run
 from bench.start import batchflow as command
 
 __all__ = ["argo"]

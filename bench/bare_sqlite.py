@@ -1,68 +1,46 @@
-"""The other side on SQLite: the least SQL that moves batches through the same file; no dedup, groups, receipts or outcomes.
-
-    python -m bench.bare_sqlite send URL FILE
-    python -m bench.bare_sqlite work URL PORT COUNT
-
-The last line is {"count", "first", "last"}.
-"""
+"""The least SQL that moves batches through the same file; no dedup, groups, receipts or outcomes."""
 
 from __future__ import annotations
 
-import http.client
-import json
 import sqlite3
-import sys
+import threading
 import time
 from collections.abc import Sequence
-from itertools import islice
-from pathlib import Path
 
-from bench.bare_sqs import CALL, post
+__all__ = ["BareSqlite"]
 
-INSERT = "INSERT INTO messages (visible_at, grp, dedup, attributes, body) VALUES (?, ?, ?, ?, ?)"
-TAKE = "UPDATE messages SET visible_at = ?1 + 60 WHERE id IN (SELECT id FROM messages WHERE visible_at <= ?1 LIMIT 10) RETURNING id, body"
+INSERT = "INSERT INTO messages (visible_at, grp, dedup, attributes, body) VALUES (0, ?, ?, ?, ?)"
+TAKE = "UPDATE messages SET visible_at = ?1 + 60 WHERE id IN (SELECT id FROM messages WHERE visible_at <= ?1 LIMIT ?2) RETURNING id, body"
 DELETE = "DELETE FROM messages WHERE id = ?"
 
 
-def send(connection: sqlite3.Connection, lines: Sequence[str]) -> int:
-    """A transaction for each ten."""
-    numbered = enumerate(lines)
-    while call := list(islice(numbered, CALL)):
-        now = time.time()
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(INSERT, [(now, str(index), f"{index}-1", '{"attempt":"1"}', f"[{line}]") for index, line in call])
-        connection.execute("COMMIT")
-    return len(lines)
+class BareSqlite:
+    """A queue's file; threads take turns at its one connection, and every call is a transaction."""
 
+    def __init__(self, url: str) -> None:
+        self._connection = sqlite3.connect(url.removeprefix("sqlite://"), timeout=30, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._lock = threading.Lock()
 
-def work(connection: sqlite3.Connection, handler: http.client.HTTPConnection, count: int) -> int:
-    """Take ten, post each, delete the ten."""
-    left = count
-    while left:
-        taken = connection.execute(TAKE, (time.time(),)).fetchall()
-        for _, body in taken:
-            post(handler, body)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(DELETE, [(row_id,) for row_id, _ in taken])
-        connection.execute("COMMIT")
-        left -= len(taken)
-    return count
+    def send(self, numbered: Sequence[tuple[int, str]]) -> int:
+        self._write(INSERT, [(str(index), f"{index}-1", '{"attempt":"1"}', body) for index, body in numbered])
+        return len(numbered)
 
+    def send_one(self, index: int, body: str) -> None:
+        self.send([(index, body)])
 
-def main() -> None:
-    what, url, *rest = sys.argv[1:]
-    connection = sqlite3.connect(url.removeprefix("sqlite://"), timeout=30, isolation_level=None)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    if what == "send":
-        lines = Path(rest[0]).read_text().splitlines()
-        began = time.monotonic()
-        count = send(connection, lines)
-    else:
-        handler = http.client.HTTPConnection("127.0.0.1", int(rest[0]))
-        began = time.monotonic()
-        count = work(connection, handler, int(rest[1]))
-    print(json.dumps({"count": count, "first": began, "last": time.monotonic()}), flush=True)
+    def receive(self, limit: int) -> list[tuple[int, str]]:
+        with self._lock:
+            return self._connection.execute(TAKE, (time.time(), limit)).fetchall()
 
+    def delete(self, receipts: Sequence[int]) -> None:
+        self._write(DELETE, [(receipt,) for receipt in receipts])
 
-if __name__ == "__main__":
-    main()
+    def delete_one(self, receipt: int) -> None:
+        self.delete([receipt])
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(statement, rows)
+            self._connection.execute("COMMIT")

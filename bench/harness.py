@@ -1,11 +1,10 @@
-"""What every family of figures is made with: processes that are bounded in time, interleaved rounds, and figures with a reach."""
+"""What every family of figures is made with: processes that are bounded in time, and interleaved rounds."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,22 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "AtLeast",
-    "AtMost",
-    "BenchError",
-    "Ended",
-    "Figure",
-    "Plan",
-    "Span",
-    "compared",
-    "interleaved",
-    "note",
-    "python",
-    "ratios",
-    "run",
-    "service",
-]
+from bench.figures import Span
+
+__all__ = ["ROOT", "BenchError", "Ended", "Plan", "interleaved", "note", "python", "run", "service"]
 
 ROOT = Path(__file__).parent.parent
 SERVICE_START_S = 20
@@ -61,64 +47,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class AtLeast:
-    """A reach: the value must not be below `limit`."""
-
-    limit: float
-
-    def met(self, value: float) -> bool:
-        return value >= self.limit
-
-    def __str__(self) -> str:
-        return f"≥ {self.limit:g}"
-
-
-@dataclass(frozen=True, slots=True)
-class AtMost:
-    """A reach: the value must not be above `limit`."""
-
-    limit: float
-
-    def met(self, value: float) -> bool:
-        return value <= self.limit
-
-    def __str__(self) -> str:
-        return f"≤ {self.limit:g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table: `values` is one for each round; their median is held against `reach` (None: only printed)."""
-
-    what: str
-    values: Sequence[float]
-    unit: str
-    reach: AtLeast | AtMost | None = None
-    sides: str = ""
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    @property
-    def missed(self) -> bool:
-        return self.reach is not None and not self.reach.met(self.median)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What one side did: `count` batches or requests, from its first call to the last confirmed one, on the clock that processes share."""
-
-    count: int
-    first: float
-    last: float
-
-    @property
-    def rate(self) -> float:
-        return self.count / (self.last - self.first)
-
-
-@dataclass(frozen=True, slots=True)
 class Ended:
     """A process that ended well: the JSON object that it printed last, when it began and when its end was seen (`time.monotonic`)."""
 
@@ -126,9 +54,9 @@ class Ended:
     began: float
     at: float
 
-    def span(self, count: int) -> Span:
-        """The report as a Span; raises BenchError if it is not about `count` batches."""
-        span = Span(self.report["count"], self.report["first"], self.report["last"])
+    def span(self, count: int, *, since: str = "first") -> Span:
+        """The report as a Span, which begins at `since` there; raises BenchError if it is not about `count` batches."""
+        span = Span(self.report["count"], self.report[since], self.report["last"])
         if span.count != count:
             raise BenchError(f"{span.count} batches instead of {count}")
         return span
@@ -148,20 +76,6 @@ def interleaved(sides: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
             values[name].append(measure())
             note(f"    {number + 1}/{rounds}  {name}  {time.monotonic() - began:.1f} s")
     return values
-
-
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Of each round."""
-    return [a / b for a, b in zip(ours, theirs, strict=True)]
-
-
-def compared(
-    what: str, ours: Sequence[Span], theirs: Sequence[Span], reach: AtLeast | AtMost | None = None, *, unit: str = "batches/s"
-) -> Figure:
-    """How many times their batches a second ours are; `unit` says what a span counts if not batches."""
-    own, other = [span.rate for span in ours], [span.rate for span in theirs]
-    sides = f"{statistics.median(own):,.0f} against {statistics.median(other):,.0f} {unit}"
-    return Figure(what, ratios(own, other), "×", reach, sides)
 
 
 def python(module: str, *arguments: str) -> list[str]:

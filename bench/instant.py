@@ -1,7 +1,9 @@
 """The instant handler: an HTTP server that does nothing with a batch, as quickly as Python can, and counts.
 
-    python -m bench.instant                  prints its port; ends when its stdin is closed
+    python -m bench.instant [DELAY_MS]       prints its port; ends when its stdin is closed
     CORTEX_PORT=8080 python instant.py       as a job's container
+
+With DELAY_MS it sleeps that long before it answers a batch; any number of batches at the same time.
 
 `POST /on-job-complete` is answered, not counted. `GET /stats` answers {"count", "last"}: when the last batch was answered.
 """
@@ -21,18 +23,23 @@ CHUNK_BYTES = 65_536
 
 
 class Counted:
-    """Batches answered. No lock: every worker that is measured posts one at a time."""
+    """Batches answered, each `delay_s` after it came."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay_s: float) -> None:
+        self.delay_s = delay_s
         self.count = 0
         self.last = 0.0
+        self._lock = threading.Lock()
 
     def answer(self, head: bytes) -> bytes:
         if head.startswith(b"GET /stats"):
             return json.dumps({"count": self.count, "last": self.last}).encode()
         if not head.startswith(b"POST /on-job-complete"):
-            self.count += 1
-            self.last = time.monotonic()
+            if self.delay_s:
+                time.sleep(self.delay_s)
+            with self._lock:
+                self.count += 1
+                self.last = time.monotonic()
         return b""
 
 
@@ -70,7 +77,7 @@ def main() -> None:
     if "CORTEX_PORT" not in os.environ:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
         print(listener.getsockname()[1], flush=True)
-    counted = Counted()
+    counted = Counted(float(sys.argv[1]) / 1000 if len(sys.argv) > 1 else 0.0)
     while True:
         connection, _ = listener.accept()
         threading.Thread(target=serve, args=(connection, counted), daemon=True).start()

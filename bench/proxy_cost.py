@@ -8,21 +8,22 @@ import threading
 import time
 from collections.abc import Iterator
 
-from bench.harness import Figure, Plan, interleaved
-from bench.services import far, instant_handler
+from bench.figures import Figure
+from bench.harness import Plan, interleaved
+from bench.places import FAR_MS, far
+from bench.services import handler
 
 __all__ = ["proxy"]
 
 CALLS = 500
-FAR_MS = 10.0
 CLIENTS = 8
 BODY = b"x" * 200
 
 
 def proxy(plan: Plan) -> Iterator[Figure]:
     """Milliseconds that a call gets longer, at 0 ms and at 10 ms; the latter also with eight clients at once, who must not queue up."""
-    with instant_handler() as handler:
-        direct = f"127.0.0.1:{handler.port}"
+    with handler() as instant:
+        direct = f"127.0.0.1:{instant.port}"
         with far(direct, 0) as near, far(direct, FAR_MS) as distant:
             took = interleaved(
                 {

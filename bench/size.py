@@ -9,7 +9,8 @@ from pathlib import Path
 import batchflow
 from batchflow.settings import Settings
 from batchflow.spec.model import DelimitedFiles, ItemList, Source, Submission
-from bench.harness import AtMost, BenchError, Figure, Plan
+from bench.figures import AtMost, Figure
+from bench.harness import BenchError, Plan
 
 __all__ = ["size"]
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.harness import ROOT, AtMost, Figure, Plan, interleaved, note, python, ratios, run
-from bench.services import instant_handler
+from bench.figures import AtMost, Figure, ratios
+from bench.harness import ROOT, Plan, interleaved, python, run
+from bench.services import handler
 
 __all__ = ["local", "start"]
 
@@ -23,10 +24,7 @@ LOCAL_S = 180
 def start(plan: Plan) -> Iterator[Figure]:
     """`--help` and `compile`, each in seconds and as a multiple of an empty Python program."""
     yield from _command(plan, "batchflow --help", ["--help"], 0.3)
-    if JOB_FILE.exists():
-        yield from _command(plan, "batchflow compile digits", ["compile", str(JOB_FILE)], 2)
-    else:
-        note(f"compile: not measured, there is no {JOB_FILE.relative_to(ROOT)}")
+    yield from _command(plan, "batchflow compile digits", ["compile", str(JOB_FILE)], 2)
 
 
 def _command(plan: Plan, what: str, arguments: list[str], most_s: float) -> Iterator[Figure]:
@@ -72,5 +70,5 @@ def _local_run_s(plan: Plan) -> float:
 def _handler_start_s() -> float:
     """From the start of its process until it listens."""
     began = time.monotonic()
-    with instant_handler():
+    with handler():
         return time.monotonic() - began

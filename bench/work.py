@@ -1,4 +1,4 @@
-"""Work: batches a second with an instant handler, from the first receive to the last confirmed delete; and the tail of our worker.
+"""Work: batches a second, from the first receive to the last confirmed delete, against bare loops; and the tail of our worker.
 
 Our worker commits outcomes and deletes in groups, so after the last batch it waits up to a second before it deletes the last group. That
 second is the tail's, whatever the number of batches; it is taken out of the rate, the deletes are not.
@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from batchflow.queues.protocol import Depth
-from bench.harness import AtLeast, AtMost, BenchError, Figure, Plan, Span, compared, interleaved, note, python, run
-from bench.services import far, find_sqs, instant_handler, new_job, sqs_env
+from bench.figures import AtLeast, AtMost, Figure, Span, compared
+from bench.harness import BenchError, Plan, interleaved, python, run
+from bench.places import FAR_MS, Place, places
+from bench.services import handler, new_job
 
-__all__ = ["work"]
+__all__ = ["Worked", "bare", "ours", "work"]
 
-FAR_MS = 10.0
-FAR_BATCHES = 1_500
-FAR_ONE_BATCHES = 80
-NEAR_BATCHES = 600
-SQLITE_BATCHES = 4_000
+CONCURRENCIES = (1, 16)
+# How long the handler takes, in ms, at each place; beside SQS at 10 ms the slow ones would only measure the handler's own time.
+HANDLERS_MS = {f"SQS at {FAR_MS:g} ms": (0, 1, 50), "SQS at 0 ms": (0,), "SQLite": (0, 50)}
 SAMPLE_S = 120
 
 
@@ -33,73 +34,61 @@ class Worked:
 
 
 def work(plan: Plan) -> Iterator[Figure]:
-    """On SQS at 10 ms a call, on SQS without latency, on SQLite."""
-    if server := find_sqs():
-        with far(server, FAR_MS) as address:
-            yield from _far(plan, server, address)
-        yield from _near(plan, server)
-    else:
-        note("work on SQS: not measured, there is no SQS server (see README.md)")
-    yield from _on_sqlite(plan)
+    for place in places(FAR_MS, 0):
+        for handler_ms in HANDLERS_MS[place.name]:
+            yield from _cell(plan, place, handler_ms)
 
 
-def _far(plan: Plan, server: str, address: str) -> Iterator[Figure]:
-    count = plan.count(FAR_BATCHES)
-    worked = interleaved(
-        {
-            "ours": lambda: _sample(plan, "ours", count, server, address),
-            "bare": lambda: _sample(plan, "work", count, server, address),
-            "one": lambda: _sample(plan, "work-one", plan.count(FAR_ONE_BATCHES), server, address),
-        },
-        plan.rounds,
-    )
-    yield _compared("work, SQS at 10 ms: bare receive–post–delete", worked["ours"], worked["bare"], AtLeast(0.8))
-    yield _compared("work, SQS at 10 ms: one message at a time", worked["ours"], worked["one"], AtLeast(10))
-    yield _tail("tail, SQS at 10 ms: last batch handled → exit", worked["ours"])
+def _cell(plan: Plan, place: Place, handler_ms: int) -> Iterator[Figure]:
+    """One place and one handler: at each concurrency ours and a bare loop, and one message at a time."""
+    one = plan.count(_enough(place, handler_ms, 1, one_at_a_time=True))
+    sides = {"one": partial(bare, plan, place, handler_ms, one, "work-one")}
+    for slots in CONCURRENCIES:
+        count = plan.count(_enough(place, handler_ms, slots))
+        sides[f"ours {slots}"] = partial(ours, plan, place, handler_ms, count, slots)
+        sides[f"bare {slots}"] = partial(bare, plan, place, handler_ms, count, "work", str(slots))
+    worked = interleaved(sides, plan.rounds)
+    instant, far = not handler_ms, place.delay_ms > 0
+    for slots in CONCURRENCIES:
+        name = f"{place.name}, handler {f'of {handler_ms} ms' if handler_ms else 'instant'}, max_concurrency {slots}"
+        own = worked[f"ours {slots}"]
+        loop = "bare receive–post–delete" if place.server else "bare SELECT–post–DELETE"
+        yield _compared(f"{name}: {loop}", own, worked[f"bare {slots}"], AtLeast(0.8) if place.server else None)
+        yield _compared(f"{name}: one message at a time", own, worked["one"], AtLeast(10) if instant and far else None)
+        if instant:
+            yield Figure(f"{name}: tail, last batch handled → exit", [one.tail_s for one in own], "s", AtMost(2))
 
 
-def _near(plan: Plan, server: str) -> Iterator[Figure]:
-    count = plan.count(NEAR_BATCHES)
-    worked = interleaved(
-        {
-            "ours": lambda: _sample(plan, "ours", count, server, server),
-            "bare": lambda: _sample(plan, "work", count, server, server),
-            "one": lambda: _sample(plan, "work-one", count, server, server),
-        },
-        plan.rounds,
-    )
-    yield _compared("work, SQS at 0 ms: bare receive–post–delete", worked["ours"], worked["bare"])
-    yield _compared("work, SQS at 0 ms: one message at a time", worked["ours"], worked["one"], AtLeast(1.1))
+def _enough(place: Place, handler_ms: int, slots: int, *, one_at_a_time: bool = False) -> int:
+    """Batches for some two seconds: by what the handler takes, and by what a worker does at most there."""
+    most = {"SQLite": 2_000, "SQS at 0 ms": 400}.get(place.name, 40 if one_at_a_time else 700)
+    by_handler = slots * 1_000 / handler_ms if handler_ms else most
+    return int(2 * min(most, by_handler))
 
 
-def _on_sqlite(plan: Plan) -> Iterator[Figure]:
-    count = plan.count(SQLITE_BATCHES)
-    worked = interleaved(
-        {"ours": lambda: _sample(plan, "ours", count, None, None), "bare": lambda: _sample(plan, "work", count, None, None)}, plan.rounds
-    )
-    yield _compared("work, SQLite: bare SELECT–post–DELETE", worked["ours"], worked["bare"])
-    yield _tail("tail, SQLite: last batch handled → exit", worked["ours"])
+def _compared(what: str, own: Sequence[Worked], theirs: Sequence[Worked], reach: AtLeast | None) -> Figure:
+    return compared(what, [one.span for one in own], [one.span for one in theirs], reach)
 
 
-def _compared(what: str, ours: Sequence[Worked], theirs: Sequence[Worked], reach: AtLeast | None = None) -> Figure:
-    return compared(what, [one.span for one in ours], [one.span for one in theirs], reach)
+def ours(plan: Plan, place: Place, handler_ms: float, count: int, slots: int) -> Worked:
+    return _sample(plan, place, handler_ms, count, "ours", str(slots))
 
 
-def _tail(what: str, ours: Sequence[Worked]) -> Figure:
-    return Figure(what, [one.tail_s for one in ours], "s", AtMost(2))
+def bare(plan: Plan, place: Place, handler_ms: float, count: int, *how: str) -> Worked:
+    """`how` is bare.py's `work THREADS` or `work-one`."""
+    return _sample(plan, place, handler_ms, count, *how)
 
 
-def _sample(plan: Plan, side: str, count: int, server: str | None, address: str | None) -> Worked:
-    """One worker, ours or a bare one, on a fresh queue with `count` batches and with a fresh handler."""
-    with new_job(plan, server) as job, closing(job.create_queue()) as queue, instant_handler() as handler:
+def _sample(plan: Plan, place: Place, handler_ms: float, count: int, side: str, *arguments: str) -> Worked:
+    """One worker on a fresh queue with `count` batches and with a fresh handler."""
+    with new_job(plan, place) as job, closing(job.create_queue()) as queue, handler(handler_ms) as posted_to:
         job.fill(queue, count)
         if side == "ours":
-            command = python("bench.ours", "work", job.ref.job_id, queue.url, str(handler.port), str(count))
+            command = python("bench.ours", "work", job.ref.job_id, queue.url, str(posted_to.port), str(count), *arguments)
         else:
-            module = "bench.bare_sqs" if server else "bench.bare_sqlite"
-            command = python(module, side, queue.url, str(handler.port), str(count))
-        ended = run(command, env={**job.env, **(sqs_env(address) if address else {})}, timeout_s=SAMPLE_S)
-        handled, last = handler.read()
+            command = python("bench.bare", place.backend, side, queue.url, str(posted_to.port), str(count), *arguments)
+        ended = run(command, env=job.env, timeout_s=SAMPLE_S)
+        handled, last = posted_to.read()
         if handled != count:
             raise BenchError(f"the handler got {handled} batches instead of {count}")
         job.take_queue(queue.url, Depth(0, 0))

@@ -23,7 +23,7 @@ def check(settings: Settings, job: JobRef, pod: str, environ: Mapping[str, str])
     place = environ.get(ENV_PLACE) or contract.STEP_ENQUEUE
     trial = trial_job(job.job_id, place)
     tried = {
-        "store": try_store(lambda: open_store(settings.store), trial, deletes=False),
+        "store": try_store(lambda: open_store(settings.store, settings.call_timeout_s), trial, deletes=False),
         "queues": try_queues(lambda: open_queues(settings), queue_name(trial, settings.store)),
     }
     if place == contract.STEP_CLEANUP:

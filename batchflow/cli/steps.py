@@ -103,7 +103,7 @@ class _Step:
 
     @cached_property
     def store(self) -> Store:
-        return open_store(self.settings.store)
+        return open_store(self.settings.store, self.settings.call_timeout_s)
 
     @cached_property
     def records(self) -> JobRecords:
@@ -134,9 +134,10 @@ class _Step:
 
     @cached_property
     def enqueued(self) -> Checkpoint:
+        """Raises Unreachable if an enqueuer that was thought lost, of this run or the one before, wrote over what the next had written."""
         checkpoint = self.retry(self.records.checkpoint)
-        if checkpoint is None or not checkpoint.done:
-            raise NotFound("the job is not enqueued", where=self.records.prefix, hint="its enqueue step runs first")
+        if checkpoint is None or not checkpoint.done or checkpoint.run != self.records.job.run:
+            raise Unreachable("the run is not enqueued", where=self.records.prefix, hint="its enqueue step runs first")
         return checkpoint
 
     def on_sigterm(self, *_: object) -> None:

@@ -24,6 +24,7 @@ __all__ = ["Rate", "Upload", "describe", "watch"]
 PLAIN_EVERY_S: Final = 2.0
 RATE_OVER_S: Final = 10.0
 LOGS_AFTER_END_S: Final = 5.0
+STOP_S: Final = 1.0
 
 
 def watch(job: Job, *, stop_on_interrupt: bool, flag: str, to_stderr: bool = False) -> JobStatus:
@@ -34,9 +35,7 @@ def watch(job: Job, *, stop_on_interrupt: bool, flag: str, to_stderr: bool = Fal
     """
     console = Console(stderr=to_stderr)
     view: _Plain | _Bar = _Bar(console) if console.is_terminal else _Plain(to_stderr)
-    with view:
-        follower = threading.Thread(target=_follow_logs, args=(job, view.line), daemon=True)
-        follower.start()
+    with view, _Logs(job, view.line) as logs:
         try:
             status = job.wait(view.update)
         except KeyboardInterrupt:
@@ -48,7 +47,7 @@ def watch(job: Job, *, stop_on_interrupt: bool, flag: str, to_stderr: bool = Fal
             if job.wait(view.update).resumable:
                 view.line(f"stopped; go on with: batchflow resume {job.api} {job.id}{flag}")
             raise
-        follower.join(LOGS_AFTER_END_S)
+        logs.wait(LOGS_AFTER_END_S)
     return status
 
 
@@ -153,13 +152,47 @@ class _Bar:
         self._progress.update(self._task, total=total or None, completed=status.batches_done, description=describe(status, rate))
 
 
-def _follow_logs(job: Job, line: Callable[[str], None]) -> None:
-    """Users' containers only; our own steps' logs are for `batchflow logs`."""
-    try:
-        for found in job.logs(follow=True, without=(*ARGO_CONTAINERS, CONTAINER_MAIN, STEP_PREPARE)):
-            line(log_line(found))
-    except BatchflowError as error:  # the job itself goes on
-        line(f"logs: {error}")
+class _Logs:
+    """Passes on the output of users' containers (our own steps' is for `batchflow logs`), in a thread of its own.
+
+    After the context nothing is written any more. A thread that is writing when the interpreter ends holds the stream's lock for ever,
+    and Python aborts ("could not acquire lock at interpreter shutdown", exit code 134).
+    """
+
+    def __init__(self, job: Job, line: Callable[[str], None]) -> None:
+        self._job = job
+        self._line = line
+        self._stop = threading.Event()
+        self._writing = threading.Lock()
+        # As a daemon: it may be waiting for a cluster that does not answer.
+        self._thread = threading.Thread(target=self._follow, name="logs", daemon=True)
+
+    def __enter__(self) -> _Logs:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        with self._writing:
+            pass
+        self._thread.join(STOP_S)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when everything was passed on, or after that time."""
+        self._thread.join(timeout_s)
+
+    def _follow(self) -> None:
+        try:
+            without = (*ARGO_CONTAINERS, CONTAINER_MAIN, STEP_PREPARE)
+            for found in self._job.logs(follow=True, without=without, stop=self._stop):
+                self._write(log_line(found))
+        except BatchflowError as error:  # the job itself goes on
+            self._write(f"logs: {error}")
+
+    def _write(self, text: str) -> None:
+        with self._writing:
+            if not self._stop.is_set():
+                self._line(text)
 
 
 def _stop(job: Job) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from batchflow.client import bundle, deletion, deployment, listing, pruning
+from batchflow.client import deletion, deployment, listing, pruning
 from batchflow.client.deployment import Deployment
 from batchflow.client.job import Job
 from batchflow.client.listing import ApiSummary, JobList
@@ -130,8 +130,7 @@ class Client:
 
     def get(self, api: str, job_id: str) -> Job:
         """A job by its names; raises NotFound."""
-        JobRecords(self._services.store, JobRef(api, job_id)).request()
-        return Job(self._services, api, job_id)
+        return Job(self._services, api, job_id, JobRecords(self._services.store, JobRef(api, job_id)).request())
 
     def apis(self) -> list[ApiSummary]:
         """Every api that is deployed or has jobs, by name."""
@@ -168,6 +167,8 @@ class Client:
 
     def deploy_files(self, config: bytes, project: bytes | None, *, name: str) -> list[Deployment]:
         """Deploy the apis of a cortex.yaml that is not on this machine, with its project's files as a zip: see `bundle.deploy_files`."""
+        from batchflow.client import bundle  # brings the step that unpacks, and with it PyYAML; `get` does without them
+
         return bundle.deploy_files(self._services, config, project, name=name)
 
     def delete_api(self, api: str, *, keep_cache: bool = False, told: Told = _tell_nobody) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any, Final
 
 from batchflow.client.logs import log_lines
+from batchflow.client.removal import remove_queue
 from batchflow.client.services import Services
 from batchflow.contract import ARGO_CONTAINERS
 from batchflow.engines.protocol import LogLine
@@ -43,10 +44,10 @@ class FailedBatch:
 
 
 class Job:
-    """A submitted job, by its names; keeps nothing but them, so every call says how things are now."""
+    """A submitted job, by its names; keeps nothing but them and what was asked for, so every call says how things are now."""
 
     def __init__(self, services: Services, api: str, job_id: str, request: SubmissionRecord | None = None) -> None:
-        """`request` is the job's submission without its source, if the caller has it: it never changes."""
+        """`request` is the job's submission without its source, if the caller has it; else it is read once: it never changes."""
         self._services = services
         self._request = request
         self.api = api
@@ -85,7 +86,7 @@ class Job:
         records = self._records()
         if final := self._final(records):
             return JobStatus.from_dict(final.status)
-        return current_status(records, self._facts(records, self._depth(records.checkpoint())), datetime.now(UTC))
+        return current_status(records, self._facts(records, self._depth), datetime.now(UTC))
 
     def ended(self) -> bool:
         """Whether `status` would be a final one. Reads no outcomes, so it costs little whatever the job's size."""
@@ -123,39 +124,51 @@ class Job:
         self._services.engine.stop(records.job.workflow)
 
     def resume(self) -> None:
-        """Start the job's next run, for what has no outcome, batches or hook; raises InvalidInput if it runs, or there is nothing."""
+        """Start the job's next run, for what has no outcome, batches or hook; raises InvalidInput if it runs, or there is nothing.
+
+        If nothing lacks an outcome, but the last run's cleanup was cut off, do what that left to do.
+        """
         status = self.status()
         if not status.ended:
             raise InvalidInput(f"job {self.id} of {self.api} is {status.status}", hint="stop it, or wait for its end")
-        if not status.resumable:
-            raise InvalidInput(f"every batch of job {self.id} of {self.api} has an outcome", hint="there is nothing to resume")
         records, services = self._records(), self._services
+        if not status.resumable:
+            if not self._clean_up(records, status):
+                raise InvalidInput(f"every batch of job {self.id} of {self.api} has an outcome", hint="there is nothing to resume")
+            return
         following = JobRef(self.api, self.id, records.job.run + 1)
         services.started.mark(following)
         # The workflow first, then its number: a repeat after a crash between the two finds the workflow, and leaves it alone.
         if services.engine.observe(following.workflow).workflow is None:
-            checkpoint = records.checkpoint()
-            if checkpoint and checkpoint.queue_url and checkpoint.run == records.job.run:
-                with suppress(BatchflowError):  # cleanup has most likely done it; from here the queue service may be out of reach
-                    services.queues.remove(checkpoint.queue_url)
+            with suppress(BatchflowError):  # cleanup has most likely done it; from here the queue service may be out of reach
+                remove_queue(services, records.job)
             record = records.submission()
             submission = submission_from_document(record.submission, api=self.api)
             services.engine.submit(services.manifest(submission, self.api_version(), following), directory=record.directory)
         records.save_run(RunRecord(following.run, services.engine.place))
 
     def logs(
-        self, *, worker: str | None = None, container: str | None = None, follow: bool = False, without: Collection[str] = ARGO_CONTAINERS
+        self,
+        *,
+        worker: str | None = None,
+        container: str | None = None,
+        follow: bool = False,
+        without: Collection[str] = ARGO_CONTAINERS,
+        stop: Event | None = None,
     ) -> Iterator[LogLine]:
         """Lines of the run's containers but those named in `without`; of pods that are gone, the last ones, which cleanup saved.
 
         `worker` is a number, a step's name, or a pod's. Raises NotFound if the job has no such worker or container (yet, unless `follow`).
+        `follow` goes on until the job ended, or another thread has set `stop`.
         """
-        return log_lines(self._services.engine, self._records(), worker=worker, container=container, follow=follow, without=without)
+        return log_lines(
+            self._services.engine, self._records(), worker=worker, container=container, follow=follow, without=without, stop=stop
+        )
 
     def failures(self) -> Iterator[FailedBatch]:
         """Every failed batch so far, in order, with its items, which are cut again from the input."""
         records = self._records()
-        accounting = Accounting(records.total() or 0)
+        accounting = Accounting(records.request_and_total()[1] or 0)
         last: dict[int, Outcome] = {}
         for outcome in records.outcomes():
             accounting.add(outcome)
@@ -167,13 +180,23 @@ class Job:
         for index in sorted(failed):
             yield FailedBatch(last[index], bodies.get(index))
 
+    def _clean_up(self, records: JobRecords, status: JobStatus) -> bool:
+        """As cleanup: the final status first, then the queue; False if both was done."""
+        is_final = self._final(records) is not None
+        if not is_final:
+            records.save_final(FinalStatus(records.job.run, status.to_dict()))
+        with suppress(BatchflowError):  # from here the queue service may be out of reach
+            return remove_queue(self._services, records.job) or not is_final
+        return not is_final
+
     def _look(self) -> tuple[JobStatus, float]:
         """The status, and how many seconds it took to find."""
         began = time.monotonic()
         return self.status(), time.monotonic() - began
 
     def _submitted(self) -> SubmissionRecord:
-        return self._request or self._records().request()
+        self._request = self._request or self._records().request()
+        return self._request
 
     def _records(self) -> JobRecords:
         first = JobRecords(self._services.store, JobRef(self.api, self.id))
@@ -184,7 +207,7 @@ class Job:
         final = records.final()
         return final if final and final.run == records.job.run else None
 
-    def _facts(self, records: JobRecords, depth: Depth | None = None) -> Facts:
+    def _facts(self, records: JobRecords, depth: Callable[[Checkpoint], Depth | None] | None = None) -> Facts:
         engine = self._services.engine
         seen = engine.observe(records.job.workflow)
         place = records.place() if seen.workflow is None and not seen.pods else engine.place
@@ -198,10 +221,11 @@ class Job:
             depth=depth,
         )
 
-    def _depth(self, checkpoint: Checkpoint | None) -> Depth | None:
-        if checkpoint is None or not checkpoint.queue_url:
+    def _depth(self, checkpoint: Checkpoint) -> Depth | None:
+        if not checkpoint.queue_url:
             return None
         try:
-            return self._services.queues.open(checkpoint.queue_url).depth()
+            with closing(self._services.queues.open(checkpoint.queue_url)) as queue:
+                return queue.depth()
         except BatchflowError:  # gone, or out of reach from here: the counters will do
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from threading import Event
 from typing import Any
 
 from batchflow.engines.protocol import Engine, LogLine, worker_of
@@ -15,9 +16,16 @@ __all__ = ["log_lines"]
 
 
 def log_lines(
-    engine: Engine, records: JobRecords, *, worker: str | None, container: str | None, follow: bool, without: Collection[str]
+    engine: Engine,
+    records: JobRecords,
+    *,
+    worker: str | None,
+    container: str | None,
+    follow: bool,
+    without: Collection[str],
+    stop: Event | None = None,
 ) -> Iterator[LogLine]:
-    """Of the records' run; `worker` is a number, a step's name, or a pod's.
+    """Of the records' run; `worker` is a number, a step's name, or a pod's. `stop`: see `Engine.logs`.
 
     Raises NotFound if the run has no such worker or container (yet, unless `follow`).
     """
@@ -34,7 +42,7 @@ def log_lines(
             for line in text.split("\n") if text else ():
                 yield LogLine(name.pod, name.worker, name.container, line)
     if seen.workflow or seen.pods:
-        yield from engine.logs(records.job.workflow, worker=worker, container=container, follow=follow, without=without)
+        yield from engine.logs(records.job.workflow, worker=worker, container=container, follow=follow, without=without, stop=stop)
 
 
 def _names(pods: Iterable[dict[str, Any]]) -> Iterator[LogName]:

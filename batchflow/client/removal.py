@@ -9,13 +9,14 @@ from typing import Final
 from batchflow.client.services import Services
 from batchflow.contract import STEP_CLEANUP
 from batchflow.engines.protocol import Observation, worker_of
+from batchflow.enqueuer import queue_name
 from batchflow.errors import BatchflowError, Unreachable
 from batchflow.records import JobRef
 from batchflow.status import workflow as workflow_status
 from batchflow.status.pods import is_alive
 from batchflow.store.jobs import JobRecords
 
-__all__ = ["END_LIMIT_S", "POLL_S", "Told", "endless", "remove_job"]
+__all__ = ["END_LIMIT_S", "POLL_S", "Told", "endless", "remove_job", "remove_queue"]
 
 # For workers' grace period, and for a cleanup pod that has to be scheduled.
 END_LIMIT_S: Final = 300.0
@@ -25,25 +26,33 @@ Told = Callable[[str], None]  # gets a line for what takes time or went wrong on
 
 
 def remove_job(services: Services, api: str, job_id: str, *, told: Told) -> None:
-    """Remove queue, workflows and records, or what a removal that was cut off has left of them.
+    """Remove queues, workflows and records, or what a removal that was cut off has left of them.
 
     Waits for a run whose cleanup is not done yet. Raises Unreachable if one does not end in time; then the job is still there.
     """
     records = JobRecords(services.store, JobRef(api, job_id))
-    checkpoint, latest = records.checkpoint(), records.latest_run()
     marked = set(services.started.list(api, job_id))  # also a run that `resume` has started and not noted yet
-    runs = marked | {JobRef(api, job_id, run) for run in range(1, latest + 1)}
+    runs = marked | {JobRef(api, job_id, run) for run in range(1, records.latest_run() + 1)}
     for run in runs:
         _wait_for_cleanup(services, run)
-    if checkpoint and checkpoint.queue_url:
-        try:
-            services.queues.remove(checkpoint.queue_url)
-        except BatchflowError as error:  # cleanup has most likely done it; from here the queue service may be out of reach
-            told(f"the queue of job {job_id} can't be removed: {error}")
+    try:
+        for run in runs:
+            remove_queue(services, run)
+    except BatchflowError as error:  # cleanup has most likely done it; from here the queue service may be out of reach
+        told(f"the queue of job {job_id} can't be removed: {error}")
     for run in runs:
         services.engine.delete(run.workflow)
     records.delete()  # after what is found by them
     services.started.unmark(marked)
+
+
+def remove_queue(services: Services, run: JobRef) -> bool:
+    """Remove the queue of a run; False if there is none. It is looked for by its name: no record need tell of it."""
+    queue = services.queues.find(queue_name(run, services.store.url))
+    if queue is None:
+        return False
+    services.queues.remove(queue.url)
+    return True
 
 
 def endless(api: str, job_ids: Sequence[str]) -> Unreachable:

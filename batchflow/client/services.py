@@ -42,7 +42,7 @@ class Services:
 
     @cached_property
     def store(self) -> Store:
-        return open_store(self.settings.store or self.completed.store)
+        return open_store(self.settings.store or self.completed.store, self.settings.call_timeout_s)
 
     @cached_property
     def apis(self) -> ApiRecords:

@@ -37,7 +37,7 @@ def run_check(kube: Kube, job: JobRef, settings: Settings, queues: Queues | None
         with suppress(BatchflowError):
             kube.delete_workflow(job.workflow)
         with suppress(BatchflowError):
-            store = open_store(settings.store)
+            store = open_store(settings.store, settings.call_timeout_s)
             for place in PODS:
                 remove_trials(store, queues, trial_job(job.job_id, place))
 

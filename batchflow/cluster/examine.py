@@ -86,7 +86,7 @@ class Examination:
         if not settings.store:
             yield Finding(WARN, "store", "not tried, since it is not known", "name it: --store s3://bucket/prefix, or BATCHFLOW_STORE")
             return
-        errors = try_store(lambda: open_store(settings.store), trial_job(self._job.job_id, HERE), deletes=True)
+        errors = try_store(lambda: open_store(settings.store, settings.call_timeout_s), trial_job(self._job.job_id, HERE), deletes=True)
         yield from doctor.tried_here("store", errors, f"{settings.store} can be used")
         yield from doctor.tried_here("queues", failures([lambda: self._list_queues(settings)]), "can be listed", level=WARN)
 
@@ -103,7 +103,7 @@ class Examination:
                 raise Unreachable(f"looked for no more than {ORPHANS_S:.0f} s", hint="remove what is old, batchflow prune, then look again")
 
         workflows = Workflows.of(checks.workflows(contract.LABEL_JOB))
-        store, found = open_store(settings.store), False
+        store, found = open_store(settings.store, settings.call_timeout_s), False
         for orphan in find_orphans(self._queue_names, workflows, store, settings.namespace, datetime.now(UTC), tick=tick):
             found = True
             if orphan.queue and self._queues and self._delete_orphans:

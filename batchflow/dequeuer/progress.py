@@ -36,7 +36,7 @@ FAILED: Final = "failed"
 
 
 class Progress:
-    """The worker's counters. Best effort: nothing depends on them but what people see."""
+    """The worker's counters. Best effort, but for the first: nothing else depends on them but what people see."""
 
     def __init__(self, assignment: Assignment, depth: Callable[[], Depth]) -> None:
         """`depth`: the queue's; only the saving thread calls it."""
@@ -82,6 +82,10 @@ class Progress:
                 finished=self._counters.finished + len(outcomes),
                 seconds=self._counters.seconds + math.fsum(seconds),
             )
+
+    def announce(self) -> None:
+        """Save the counters for the first time: a pod made anew under this one's name knows by them that it is one. Raises Unreachable."""
+        self._assignment.records.save_counters(self._counters)
 
     def save_regularly(self, ended: Event) -> None:
         """The saving thread: runs until `ended` is set."""

@@ -42,7 +42,7 @@ def work(assignment: Assignment, queue: Queue, dead_letters: Callable[[], Queue]
     Returns an exit code of contract.py: 0, 69 (the handler is down), 75 (store or queue were out of reach) or 143 (`stop` was set).
     Any other error is raised after an orderly end.
     """
-    leaving = Leaving(quiet_s=assignment.settings.visibility_s if replaced else None)
+    leaving = Leaving(assignment.settings.visibility_s, patient=replaced)
     return _Worker(assignment, queue, dead_letters, leaving, stop).run()
 
 
@@ -51,7 +51,7 @@ def work_off(assignment: Assignment, queue: Queue, dead_letters: Callable[[], Qu
 
     Waits for the handler to be ready even if no batch is left: the hook is next.
     """
-    leaving = Leaving(quiet_s=assignment.settings.visibility_s, accounting=accounting)
+    leaving = Leaving(assignment.settings.visibility_s, patient=True, accounting=accounting)
     return _Worker(assignment, queue, dead_letters, leaving, stop, accounting).run()
 
 
@@ -103,10 +103,11 @@ class _Worker:
     def run(self) -> int:
         """Work until nothing is left, something fails or `stop` is set; returns the exit code, or raises what has none."""
         _log.info("starts", extra={"pod": self._assignment.pod, "port": self._assignment.port})
-        self._progress.save()  # before anything is received: who replaces this pod under the same name knows by it that it does
-        saving = self._start("counters", self._progress.save_regularly, self._ended)
-        beating = self._start("heartbeat", self._held.beat, self._ended)
+        beside: list[Thread] = []
         try:
+            Retry(self._assignment.settings.retry_s, self._stop)(self._progress.announce)  # before anything is received
+            beside.append(self._start("counters", self._progress.save_regularly, self._ended))
+            beside.append(self._start("heartbeat", self._held.beat, self._ended))
             if self._readiness.wait(self._stop):
                 _log.info("ready", extra={"pod": self._assignment.pod})
                 self._handle_batches()
@@ -114,7 +115,7 @@ class _Worker:
             self._fail(error)
         self._ended.set()
         self._progress.wake()
-        _join((saving, beating), _JOIN_S)
+        _join(beside, _JOIN_S)
         return self._end()
 
     def _handle_batches(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, Final, Protocol
 
 from batchflow.contract import ARGO_CONTAINERS, NODE_NAME, STEP_CLEANUP
@@ -84,12 +85,14 @@ class Engine(Protocol):
         container: str | None = None,
         follow: bool = False,
         without: Collection[str] = ARGO_CONTAINERS,
+        stop: Event | None = None,
     ) -> Iterator[LogLine]:
         """The lines of the workflow's pods, all or those of one worker (as `worker_of` names it, or a pod's name) or container.
 
         Containers named in `without` are left out unless one is asked for.
         A line of more than 1 MiB comes in pieces.
-        `follow` goes on until the workflow is finished and everything was given. Raises `errors.NotFound` if there is no such workflow.
+        `follow` goes on until the workflow is finished and everything was given, or another thread has set `stop`.
+        Raises `errors.NotFound` if there is no such workflow.
         """
         ...
 

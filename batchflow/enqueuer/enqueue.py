@@ -130,11 +130,11 @@ class _Enqueuer:
         """The files as they were listed first, by whichever try of whichever run."""
         if isinstance(source, ItemList):
             return ()
-        files = self._tried(self.records.inputs)
+        files = self.records.inputs(self._tried)
         if files is None:
             self._tried(lambda: check_source(source, self.sources))
             self._tried(lambda: self.records.create_inputs(self._until_stopped(list_files(source, self.sources))))
-            files = self._tried(self.records.inputs)
+            files = self.records.inputs(self._tried)
         return files or ()
 
     def _until_stopped(self, files: Iterable[SourceFile]) -> Iterator[SourceFile]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import select
 import socket
 import ssl
 import time
-from typing import Any, Final, cast
+from typing import Final
 
-from batchflow import contract
 from batchflow.exchange.messages import Origin, Reply, Request
+from batchflow.exchange.reading import Reading, left_s
 
 __all__ = ["Connection"]
 
@@ -20,7 +19,6 @@ __all__ = ["Connection"]
 MAX_IDLE_S: Final = 1.0
 # A server that had closed the connection says so at once; one that breaks it later had begun with the request.
 STALE_S: Final = 1.0
-_CHUNK_BYTES: Final = 65_536
 
 
 class Connection:
@@ -81,17 +79,15 @@ class Connection:
             connection = self._connected(deadline)
             if self._aborted:  # looked at last: whoever aborts from now on finds the socket
                 raise ConnectionAbortedError("given up")
-            connection.settimeout(_left_s(deadline))
+            connection.settimeout(left_s(deadline))
             # A server that answers early (413, say) and closes breaks our sending, but its answer is there to be read.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(data)
                 keep = True
-            reading = _Reading(connection, deadline)
+            reading = Reading(connection, deadline)
             try:
-                # It asks a socket for its file, and for nothing else.
-                with http.client.HTTPResponse(cast(socket.socket, reading), method=method) as response:
-                    reply = _read(response)
-                    keep = keep and not response.will_close
+                reply = reading.reply(method)
+                keep = keep and reading.keeps
             finally:
                 self.begun = reading.begun
         except BaseException:
@@ -113,58 +109,12 @@ class Connection:
         return self._socket
 
 
-class _Reading(io.RawIOBase):
-    """What comes from a socket until the deadline; HTTPResponse alone would wait anew for every byte."""
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self.begun = False
-        self._connection = connection
-        self._deadline = deadline
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """As a socket does."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._connection.settimeout(_left_s(self._deadline))
-        count = self._connection.recv_into(buffer)
-        self.begun = self.begun or count > 0
-        return count
-
-
-def _read(response: http.client.HTTPResponse) -> Reply:
-    response.begin()
-    while http.client.CONTINUE < response.status < http.client.OK and response.status != http.client.SWITCHING_PROTOCOLS:
-        # Such as 103 Early Hints: not the answer yet. `begin` skips only 100, and does nothing where it has headers already.
-        response.headers = cast(http.client.HTTPMessage, None)
-        response.begin()
-    head = b""
-    while response.length != 0:  # None: not said, as in chunks
-        chunk = response.read1(_CHUNK_BYTES)
-        if not chunk:
-            break
-        head += chunk[: contract.MAX_REASON_BYTES - len(head)]
-    if response.length:  # read1 does not say so
-        raise http.client.IncompleteRead(b"", response.length)
-    return Reply(response.status, response.headers.get("Location", ""), head)
-
-
 def _open(origin: Origin, deadline: float) -> socket.socket:
     """Connect to one of the host's addresses; all of them together have until the deadline."""
     failed: OSError | None = None
     for *_, address in socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM):
         try:
-            return socket.create_connection((str(address[0]), origin.port), _left_s(deadline))
+            return socket.create_connection((str(address[0]), origin.port), left_s(deadline))
         except OSError as error:
             failed = failed or error
     raise failed or OSError(f"{origin.host} has no address")
-
-
-def _left_s(deadline: float) -> float:
-    left_s = deadline - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError("timed out")  # in a socket's own words
-    return left_s

@@ -1,7 +1,8 @@
 """Cleanup, the workflow's onExit: waits for workers to be gone, writes the final status, deletes the queue, saves the logs.
 
-Idempotent; in that order, because the enqueuer looks for the status to learn that its queue is not wanted any more, because a status
-without a deleted queue costs a queue, while a deleted queue without a status would cost the verdict, and because logs may be long.
+Idempotent, and the status that it wrote first stays. In that order, because the enqueuer looks for the status to learn that its queue is
+not wanted any more, because a status without a deleted queue costs a queue, while a deleted queue without a status would cost the verdict,
+and because logs may be long.
 """
 
 from __future__ import annotations
@@ -56,16 +57,21 @@ def cleanup(
     """
     observed = _wait_for_others(observe, own_pod, grace_s + SPARE_S, retry)
 
-    def verdict() -> JobStatus:
-        facts = gather(records, hook_due=hook_due, workflow=observed.workflow, pods=observed.pods)
-        return final_status(facts, account(records, facts), datetime.now(UTC))
-
-    status = retry(verdict)
-    retry(lambda: records.save_final(FinalStatus(records.job.run, status.to_dict())))
+    status = retry(lambda: _final(records, hook_due, observed))
     _log.info("job ended", extra={"status": status.status})
     retry(lambda: _remove(queues, queue_name))
     for name, tail in log_tails():
         retry(partial(records.save_log, name, tail))
+    return status
+
+
+def _final(records: JobRecords, hook_due: bool, observed: Observed) -> JobStatus:
+    """The final status, written down unless an earlier try did so: the job may have been resumed since then, and that run have ended."""
+    facts = gather(records, hook_due=hook_due, workflow=observed.workflow, pods=observed.pods)
+    if facts.final and facts.final.run >= records.job.run:
+        return JobStatus.from_dict(facts.final.status)
+    status = final_status(facts, account(records, facts), datetime.now(UTC))
+    records.save_final(FinalStatus(records.job.run, status.to_dict()))
     return status
 
 

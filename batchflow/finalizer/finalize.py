@@ -95,10 +95,11 @@ class _Finalizer:
         return accounting
 
     def _handler_was_reached(self, accounting: Accounting) -> bool:
-        """Whether it is worth while to wait for the handler. A run that had nothing left to handle had no workers either."""
+        """Whether it is worth while to wait for the handler. With every outcome there it is: counters may have been lost."""
         run = self.records.job.run
-        workers = [c for c in self.retry(self.records.counters) if c.run == run and c.step == contract.STEP_WORK]
-        return any(c.ready is not None for c in workers) or (not workers and not accounting.missing)
+        return not accounting.missing or any(
+            c.ready is not None for c in self.retry(self.records.counters) if c.run == run and c.step == contract.STEP_WORK
+        )
 
     def _hook(self, job: JobRef) -> int:
         timeout_s = self.api.additions.batch_timeout_s + (contract.RUNTIME_ANSWERS_S if self.api.handler else 0.0)

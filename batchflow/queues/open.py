@@ -16,7 +16,7 @@ def open_queues(settings: Settings) -> Queues:
     if settings.queues == "sqs":
         from batchflow.queues.sqs import SqsQueues  # boto3 takes 0.3 s to import
 
-        return SqsQueues()
+        return SqsQueues(settings.call_timeout_s)
     scheme, _, directory = settings.queues.partition(":")
     if scheme == "sqlite" and Path(directory).is_absolute():
         from batchflow.queues.sqlite import SqliteQueues

@@ -7,7 +7,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -47,15 +49,20 @@ CREATE INDEX messages_visible ON messages (visible_at);
 CREATE INDEX messages_grp ON messages (grp);
 CREATE TABLE sent (grp TEXT NOT NULL, dedup TEXT NOT NULL, expires REAL NOT NULL, UNIQUE (grp, dedup));
 """
+_COLUMNS: Final = 4  # of a message that is sent: grp, dedup, attributes, body
 _REMEMBERED: Final = f"expires > ?1 AND expires <= ?1 + {DEDUP_S}"
+# Of a call's messages one statement, not one each: a thread has to get the interpreter's lock again after every step.
+_ADD: Final = f"""
+INSERT INTO messages (visible_at, grp, dedup, attributes, body)
+SELECT 0, * FROM (VALUES %s) WHERE NOT EXISTS (SELECT 1 FROM sent WHERE grp = column1 AND dedup = column2 AND {_REMEMBERED})
+"""
 _REMEMBER: Final = f"""
-INSERT INTO sent (grp, dedup, expires) VALUES (?2, ?3, ?1 + {DEDUP_S})
+INSERT INTO sent (grp, dedup, expires) SELECT column1, column2, ?1 + {DEDUP_S} FROM (VALUES %s) WHERE TRUE
 ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE NOT ({_REMEMBERED})
 """
 _FORGET: Final = f"""
 DELETE FROM sent WHERE rowid IN (SELECT rowid FROM sent ORDER BY rowid LIMIT {PURGE_ROWS}) AND NOT ({_REMEMBERED})
 """
-_INSERT: Final = "INSERT INTO messages (visible_at, grp, dedup, attributes, body) VALUES (0, ?, ?, ?, ?)"
 _HIDDEN: Final = f"visible_at > ?1 AND visible_at <= ?1 + {MAX_VISIBILITY_S}"
 _ANY_VISIBLE: Final = f"SELECT 1 FROM messages WHERE visible_at <= ?1 OR visible_at > ?1 + {MAX_VISIBILITY_S} LIMIT 1"
 # Only a group's oldest message is ever given out: while that one is hidden, the others wait.
@@ -105,13 +112,14 @@ class SqliteQueues:
 
     def remove(self, url: str) -> None:
         path = _path(url)
+        for draft in path.parent.glob(f".{path.name}.*"):  # of a maker that was killed
+            draft.unlink(missing_ok=True)
         if not path.exists():
             return
         with _translated(path), closing(_connect(path)) as connection:
             # Who has the file open keeps it after the unlink, but finds no table there.
             connection.executescript("BEGIN IMMEDIATE; ALTER TABLE messages RENAME TO removed; COMMIT")
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        _unlink(path)
 
     def _file(self, name: str) -> Path:
         return self._directory / (check_name(name) + _SUFFIX)
@@ -141,14 +149,17 @@ class SqliteQueue:
         check_count(len(messages))
         bad = refused(messages)
         never = {id(entry.message) for entry in bad}
+        new: dict[tuple[str, str], tuple[str, ...]] = {}  # of those with the same id the first
+        for m in messages:
+            if id(m) not in never:
+                new.setdefault((m.group, m.dedup), (m.group, m.dedup, orjson.dumps(dict(m.attributes)).decode(), m.body))
+        if not new:
+            return bad
         with self._transaction() as connection:
             now = self._clock()
-            new = [
-                (m.group, m.dedup, orjson.dumps(dict(m.attributes)).decode(), m.body)
-                for m in messages
-                if id(m) not in never and connection.execute(_REMEMBER, (now, m.group, m.dedup)).rowcount
-            ]
-            connection.executemany(_INSERT, new)
+            values, bound = _values(len(new)), (now, *chain.from_iterable(new.values()))
+            connection.execute(_ADD % values, bound)
+            connection.execute(_REMEMBER % values, bound)
             connection.execute(_FORGET, (now,))
         return bad
 
@@ -220,6 +231,13 @@ class SqliteQueue:
                 raise
 
 
+@cache
+def _values(count: int) -> str:
+    """Of so many messages, bound from the second parameter on."""
+    firsts = range(2, 2 + count * _COLUMNS, _COLUMNS)
+    return ", ".join(f"(?{first}, ?{first + 1}, ?{first + 2}, ?{first + 3})" for first in firsts)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """To an existing file; a missing one is not made again."""
     if not path.exists():
@@ -233,16 +251,18 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _create_file(path: Path) -> None:
     """Make the queue's file elsewhere and link it: it is there whole or not at all, and of several makers one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with _translated(path), closing(sqlite3.connect(draft, isolation_level=None)) as connection:
-            connection.executescript(_SCHEMA)
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+                connection.executescript(_SCHEMA)
+            with suppress(FileExistsError):
+                path.hardlink_to(draft)
+        finally:
+            _unlink(draft)
+    except (OSError, sqlite3.Error) as error:
+        raise Unreachable(f"the queue's file can't be made: {error}", where=str(path)) from error
 
 
 @contextmanager
@@ -250,9 +270,18 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if "no such table" in str(error) or not path.exists():
+        gone = not path.exists()
+        if gone:  # who had just opened the file when it was removed has made those beside it again
+            _unlink(path)
+        if gone or "no such table" in str(error):
             raise NotFound(f"queue {path.name.removesuffix(_SUFFIX)} does not exist any more", where=str(path)) from error
         raise Unreachable(f"the queue's file can't be used: {error}", where=str(path)) from error
+
+
+def _unlink(path: Path) -> None:
+    """The file, and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _path(url: str) -> Path:

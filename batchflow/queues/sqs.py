@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +15,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
+from batchflow import aws
 from batchflow.errors import BatchflowError, InvalidInput, NotFound, Unreachable
 from batchflow.queues.limits import MAX_WAIT_S, calls, check_count, check_name, refused
 from batchflow.queues.protocol import MAX_ENTRIES, Delivery, Depth, Queue, Refused
 from batchflow.records import Message
+from batchflow.settings import CALL_TIMEOUT_S
 
 if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_sqs import SQSClient
@@ -27,11 +29,11 @@ __all__ = ["SqsQueue", "SqsQueues"]
 
 RETENTION_S: Final = 14 * 24 * 3600  # the longest that SQS keeps a message
 LISTED: Final = 1000  # queues in an answer; without a number, ListQueues never says that there are more
-CONNECTIONS: Final = 32  # more than any step has threads: they share one client
-CONNECT_TIMEOUT_S: Final = 5
-READ_TIMEOUT_S: Final = MAX_WAIT_S + 10  # a long poll is answered late on purpose
-# Few: the steps try again for minutes, and know better than botocore when to stop.
-TRIES: Final = 3
+ACCOUNT_TIMEOUT_S: Final = 5
+# Three tries to extend a delivery, of which none is answered, take less than the 60 s that it is hidden.
+LONGEST_TIMEOUT_S: Final = 10.0
+# A queue can be used a second after it was made, says AWS (CreateQueue); until then some of its servers may not know it.
+NEW_S: Final = 10.0
 
 _ARN: Final = re.compile(r"arn:aws[a-z-]*:sqs:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):(?P<name>[A-Za-z0-9_.-]+)")
 _GONE: Final = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
@@ -54,10 +56,24 @@ _PERMANENT: Final = {
 class SqsQueues:
     """The account's queues. Threads share it and its queues: a client takes 60 ms to make and is thread-safe."""
 
+    def __init__(self, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """`timeout_s`: how long an answer is waited for, 10 s at most."""
+        self._timeout_s = min(timeout_s, LONGEST_TIMEOUT_S)
+
     @cached_property
     def _client(self) -> SQSClient:
         """At first use: a queue's ARN says its region itself."""
-        return _connect(os.environ.get("AWS_REGION"))  # boto3 itself only looks at AWS_DEFAULT_REGION
+        return self._connect()
+
+    def _connect(self, region: str | None = None) -> SQSClient:
+        """`region`: None for that of the AWS_* variables."""
+        try:
+            client: SQSClient = aws.connect("sqs", region, self._timeout_s)
+        except NoRegionError as error:
+            raise InvalidInput("the region of SQS is not known", where="AWS_REGION", hint="set it, for example to us-west-2") from error
+        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+            raise InvalidInput(f"SQS can't be used: {error}", hint="check the AWS_* variables") from error
+        return client
 
     def create(self, name: str, *, visibility_s: int, tags: Mapping[str, str]) -> Queue:
         attributes: dict[Any, str] = {
@@ -75,7 +91,7 @@ class SqsQueues:
                     raise
                 # It is there with other attributes, such as another step's visibility; each receive says its own.
                 url = self._client.get_queue_url(QueueName=name)["QueueUrl"]
-        return SqsQueue(self._client, url)
+        return SqsQueue(self._client, url, new_until=time.monotonic() + NEW_S)
 
     def open(self, url: str) -> Queue:
         return SqsQueue(self._client, url)
@@ -96,7 +112,7 @@ class SqsQueues:
 
     def open_arn(self, arn: str) -> Queue:
         named = _parsed(arn)
-        client = _connect(named["region"])
+        client = self._connect(named["region"])
         with _translated("GetQueueUrl", arn):
             url = client.get_queue_url(QueueName=check_name(named["name"]), QueueOwnerAWSAccountId=named["account"])["QueueUrl"]
         return SqsQueue(client, url)
@@ -123,9 +139,12 @@ class SqsQueues:
 class SqsQueue:
     """One queue. Closing it leaves the client, which its service's other queues use."""
 
-    def __init__(self, client: SQSClient, url: str) -> None:
+    def __init__(self, client: SQSClient, url: str, *, new_until: float = 0.0) -> None:
         self._client = client
         self._url = url
+        self._new_until = new_until
+        config: Any = client.meta.config
+        self._longest_wait_s = min(int(config.read_timeout / 2), MAX_WAIT_S)
 
     @property
     def url(self) -> str:
@@ -137,22 +156,19 @@ class SqsQueue:
         bad = refused(messages)
         never = {id(entry.message) for entry in bad}
         for call in calls([m for m in messages if id(m) not in never]):
-            with _translated("SendMessageBatch", self._url):
+            with _translated("SendMessageBatch", self._url, is_new=time.monotonic() < self._new_until):
                 response = self._client.send_message_batch(QueueUrl=self._url, Entries=[_entry(i, m) for i, m in enumerate(call)])
-            for failed in response.get("Failed", []):
-                reason = f"{failed['Code']}: {failed.get('Message', '')}"
-                permanent = failed["SenderFault"] and "Throttled" not in failed["Code"]
-                bad.append(Refused(call[int(failed["Id"])], reason, permanent))
+            bad += _not_sent(call, response)
         return bad
 
     def receive(self, limit: int, wait_s: float, visibility_s: int) -> list[Delivery]:
-        """As in the Protocol; SQS waits for whole seconds, so a wait is at least 1 s, and at most 20 s."""
+        """As in the Protocol; SQS waits for whole seconds: at least 1 s, and at most 20 s or half of the time that a call may take."""
         check_count(limit)
         with _translated("ReceiveMessage", self._url):
             response = self._client.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=limit,
-                WaitTimeSeconds=min(math.ceil(wait_s), MAX_WAIT_S),
+                WaitTimeSeconds=min(math.ceil(wait_s), self._longest_wait_s),
                 VisibilityTimeout=visibility_s,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId", "MessageDeduplicationId"],
@@ -162,18 +178,20 @@ class SqsQueue:
         return [_delivery(found) for found in response.get("Messages", [])]
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
+        failed: list[Any] = []
         for call in _tens(deliveries):
             entries: list[Any] = [{"Id": str(i), "ReceiptHandle": d.receipt} for i, d in enumerate(call)]
             with _translated("DeleteMessageBatch", self._url):
-                response = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
-            self._check("DeleteMessageBatch", response.get("Failed", []))
+                failed += self._client.delete_message_batch(QueueUrl=self._url, Entries=entries).get("Failed", [])
+        self._check("DeleteMessageBatch", failed)
 
     def extend(self, deliveries: Sequence[Delivery], visibility_s: int) -> None:
+        failed: list[Any] = []
         for call in _tens(deliveries):
             entries: list[Any] = [{"Id": str(i), "ReceiptHandle": d.receipt, "VisibilityTimeout": visibility_s} for i, d in enumerate(call)]
             with _translated("ChangeMessageVisibilityBatch", self._url):
-                response = self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-            self._check("ChangeMessageVisibilityBatch", response.get("Failed", []))
+                failed += self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries).get("Failed", [])
+        self._check("ChangeMessageVisibilityBatch", failed)
 
     def depth(self) -> Depth:
         with _translated("GetQueueAttributes", self._url):
@@ -204,29 +222,11 @@ def _parsed(arn: str) -> re.Match[str]:
 
 def _account(region: str) -> str | None:
     """Ours; None if AWS does not say, as where SQS is not AWS's own."""
-    config = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=CONNECT_TIMEOUT_S, retries={"total_max_attempts": 1})
+    config = Config(connect_timeout=ACCOUNT_TIMEOUT_S, read_timeout=ACCOUNT_TIMEOUT_S, retries={"total_max_attempts": 1})
     try:
         return str(boto3.session.Session().client("sts", region_name=region, config=config).get_caller_identity()["Account"])
     except (BotoCoreError, ClientError):
         return None
-
-
-def _connect(region: str | None) -> SQSClient:
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        max_pool_connections=CONNECTIONS,
-        retries={"mode": "standard", "total_max_attempts": TRIES},
-        tcp_keepalive=True,
-    )
-    try:
-        # A session of its own: boto3's default one is not for several threads.
-        client: SQSClient = boto3.session.Session().client("sqs", region_name=region, config=config)
-    except NoRegionError as error:
-        raise InvalidInput("the region of SQS is not known", where="AWS_REGION", hint="set it, for example to us-west-2") from error
-    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
-        raise InvalidInput(f"SQS can't be used: {error}", hint="check the AWS_* variables") from error
-    return client
 
 
 def _entry(number: int, message: Message) -> Any:
@@ -237,6 +237,19 @@ def _entry(number: int, message: Message) -> Any:
         "MessageDeduplicationId": message.dedup,
         "MessageAttributes": {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()},
     }
+
+
+def _not_sent(call: Sequence[Message], response: Mapping[str, Any]) -> Iterator[Refused]:
+    """Those of a call that the answer does not say to be in the queue."""
+    sent = {entry["Id"] for entry in response.get("Successful", ())}
+    failed = {entry["Id"]: entry for entry in response.get("Failed", ())}
+    for number, message in enumerate(call):
+        if str(number) in failed:
+            entry = failed[str(number)]
+            permanent = entry["SenderFault"] and "Throttled" not in entry["Code"]
+            yield Refused(message, f"{entry['Code']}: {entry.get('Message', '')}", permanent)
+        elif str(number) not in sent:
+            yield Refused(message, "SQS does not say what became of it", permanent=False)
 
 
 def _delivery(found: Mapping[str, Any]) -> Delivery:
@@ -257,10 +270,12 @@ def _codes(error: ClientError) -> set[str]:
 
 
 @contextmanager
-def _translated(operation: str, queue: str) -> Iterator[None]:
+def _translated(operation: str, queue: str, *, is_new: bool = False) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
+        if is_new and _codes(error) & _GONE:
+            raise Unreachable("SQS does not know the queue yet", where=queue) from error
         raise _named_error(error, operation, queue) from error
     except NoCredentialsError as error:
         raise Unreachable(

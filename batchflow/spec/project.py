@@ -11,15 +11,16 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING, Final
 
 from batchflow.errors import InvalidInput
 from batchflow.spec.api import handler_place
 from batchflow.spec.hook import defines_hook
 from batchflow.spec.model import Api, Handler
 from batchflow.spec.reader import shown_path
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 __all__ = ["MAX_PROJECT_BYTES", "Project", "pack_project", "with_project", "with_projects"]
 
@@ -86,6 +87,8 @@ def pack_project(directory: Path, config_file: Path) -> Project:
 
 
 def _ignored(root: Path) -> GitIgnoreSpec:
+    from pathspec import GitIgnoreSpec  # 15 ms to import, and most commands pack nothing
+
     file = root / _IGNORE_FILE
     if not file.is_file():
         return GitIgnoreSpec.from_lines([])

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from batchflow.errors import InvalidInput, NotFound
-from batchflow.spec.scalars import INTEGERS
-from batchflow.spec.yamltext import MAX_DEPTH, Keys, line_of, parse_yaml
+from batchflow.spec.scalars import INTEGERS, MAX_DEPTH, Keys
 
 __all__ = ["MAX_TOLD", "Document", "Findings", "Place", "document_of", "read_document", "shown_path"]
 
@@ -133,6 +132,8 @@ def read_document(path: Path) -> Document:
         raise InvalidInput(f"can't be read: {reason}", where=name) from error
     if path.suffix == ".json":
         return _json_document(text, name)
+    from batchflow.spec.yamltext import line_of, parse_yaml  # who reads what is stored needs no YAML, and PyYAML takes 30 ms to import
+
     return Document(parse_yaml(text, name), name, line=lru_cache(lambda keys: line_of(text, keys)))
 
 
@@ -167,13 +168,21 @@ def _json_document(text: str, name: str) -> Document:
         raise InvalidInput(f"is nested deeper than {MAX_DEPTH} levels", where=name) from error
     except ValueError as error:  # an integer of thousands of digits
         raise InvalidInput(f"is not valid JSON: {error}", where=name) from error
-    document = Document(value, name, line=lru_cache(lambda keys: line_of(as_yaml, keys)))
+    document = Document(value, name, line=lru_cache(lambda keys: _line_of(as_yaml, keys)))
     _refuse_other_than_json(document)
     return document
 
 
+def _line_of(text: str, keys: Keys) -> int:
+    from batchflow.spec.yamltext import line_of
+
+    return line_of(text, keys)
+
+
 def _twice_in_yaml(text: str, name: str) -> InvalidInput | None:
     """The error about a key that is there twice, with its line, unless YAML's own rules fail first (such as keys of 1024 characters)."""
+    from batchflow.spec.yamltext import parse_yaml
+
     try:
         parse_yaml(text, name)
     except InvalidInput as error:

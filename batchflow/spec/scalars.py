@@ -1,4 +1,7 @@
-"""What an unquoted word of YAML means: YAML 1.1, with JSON's numbers (1e-3) and without its base 60 (12:30), as Cortex read it."""
+"""Plain values: what bounds them, and what an unquoted word of YAML means.
+
+YAML 1.1, with JSON's numbers (1e-3) and without its base 60 (12:30), as Cortex read it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import math
 import re
 from typing import Final
 
-__all__ = ["INTEGERS", "plain_scalar"]
+__all__ = ["INTEGERS", "MAX_DEPTH", "Keys", "plain_scalar"]
+
+Keys = tuple[str | int, ...]  # the way to a field: a map's key or a list's index at each level
 
 # What orjson can write.
 INTEGERS: Final = range(-(2**63), 2**64)
+# Its recursion limit is 254, and what we write wraps what we read.
+MAX_DEPTH: Final = 100
 _LONGEST_INTEGER: Final = 70  # 64 binary digits, a sign, 0b, and some underscores
 _TRUE: Final = ("yes", "true", "on")
 _PLAIN: Final = re.compile(

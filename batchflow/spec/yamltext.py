@@ -26,14 +26,10 @@ from yaml.events import (
 )
 
 from batchflow.errors import InvalidInput
-from batchflow.spec.scalars import plain_scalar
+from batchflow.spec.scalars import MAX_DEPTH, Keys, plain_scalar
 
-__all__ = ["MAX_DEPTH", "Keys", "line_of", "parse_yaml"]
+__all__ = ["line_of", "parse_yaml"]
 
-Keys = tuple[str | int, ...]  # the way to a field: a map's key or a list's index at each level
-
-# Deeper values can't be written again: orjson's recursion limit is 254, and what we write wraps what we read.
-MAX_DEPTH: Final = 100
 # What a file's aliases may stand for in all ("billion laughs"): its characters, and one more for each value.
 _MAX_ALIASED: Final = 1_000_000
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ __all__ = ["Facts", "final_status", "job_status", "needs_accounting"]
 SUBMITTING_S: Final = 60
 # How long a workflow's pods may outlive it: workers have their grace period, cleanup tries each call again for ten minutes.
 LAST_PODS_S: Final = 900
+# Of a job that is over without a final status, though nothing is left to handle.
+CLEANUP_CUT_OFF: Final = "its cleanup was cut off: batchflow resume ends it, and removes its queue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def job_status(facts: Facts, now: datetime, accounting: Accounting | None = None
     if _being_submitted(facts, now):
         return _live(facts, model.PENDING, now)
     if facts.is_over(now):
-        return final_status(facts, accounting, now)
+        status = final_status(facts, accounting, now)
+        return status if status.resumable else replace(status, message="; ".join(filter(None, (status.message, CLEANUP_CUT_OFF))))
     if facts.enqueued:
         return _live(facts, model.RUNNING, now)
     return _live(facts, model.ENQUEUING if facts.enqueuing else model.PENDING, now)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from batchflow.queues.protocol import Depth
+from batchflow.records import Checkpoint
 from batchflow.status.accounting import Accounting
 from batchflow.status.adapter import Facts, job_status, needs_accounting
 from batchflow.status.model import JobStatus
@@ -23,15 +24,20 @@ def gather(
     pods: Sequence[Mapping[str, Any]],
     explanation: str = "",
     elsewhere: str = "",
-    depth: Depth | None = None,
+    depth: Callable[[Checkpoint], Depth | None] | None = None,
 ) -> Facts:
-    """Read the job's small records; `workflow`, `pods` and `explanation` are what the engine observed of the run."""
+    """Read the job's small records; `workflow`, `pods` and `explanation` are what the engine observed of the run.
+
+    `depth` asks the queue that a checkpoint names. Raises NotFound for a job that was deleted.
+    """
+    submission, total = records.request_and_total()
+    checkpoint = records.checkpoint()
     return Facts(
-        submission=records.request(),
+        submission=submission,
         run=records.job.run,
         hook_due=hook_due,
-        total=records.total(),
-        checkpoint=records.checkpoint(),
+        total=total,
+        checkpoint=checkpoint,
         counters=records.counters(),
         hook=records.hook(),
         final=records.final(),
@@ -39,7 +45,7 @@ def gather(
         pods=pods,
         explanation=explanation,
         elsewhere=elsewhere,
-        depth=depth,
+        depth=depth(checkpoint) if depth and checkpoint else None,
     )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -25,12 +23,11 @@ from batchflow.records import (
 )
 from batchflow.spec.model import Api
 from batchflow.spec.stored import api_from_document
+from batchflow.store.listing import Tried, create_listing, once, read_listing
 from batchflow.store.protocol import SourceFile, Store
+from batchflow.store.reading import read_all
 
 __all__ = ["ApiRecords", "JobRecords"]
-
-
-COUNTERS_AT_ONCE: Final = 16
 
 
 class ApiRecords:
@@ -134,21 +131,21 @@ class JobRecords:
         self.store.delete(self.store.list(self.prefix))
 
     def request(self) -> SubmissionRecord:
-        """The submission without its source: of an item_list, submission.json may have many megabytes, and few need them.
+        """The submission without its source: of an item_list, submission.json may have many megabytes, and few need them."""
+        return self.request_and_total()[0]
+
+    def request_and_total(self) -> tuple[SubmissionRecord, int | None]:
+        """The submission without its source, and the job's number of batches, None until they were all cut, in whichever run.
 
         Read from job.json, once the enqueuer has written that; until then from submission.json.
         """
         data = self.document()
         if data is None:
-            return self.submission()
+            return self.submission(), None
         document = orjson.loads(data)
         kept = {key: document[key] for key in ABOUT_THE_JOB}
-        return SubmissionRecord(document["api_name"], document["api_id"], document["job_id"], document["start_time"], kept)
-
-    def total(self) -> int | None:
-        """The job's number of batches; None until they were all cut, in whichever run."""
-        data = self.document()
-        return None if data is None else int(orjson.loads(data)["total_batch_count"])
+        request = SubmissionRecord(document["api_name"], document["api_id"], document["job_id"], document["start_time"], kept)
+        return request, int(document["total_batch_count"])
 
     def latest_run(self) -> int:
         data = self._get("run.json")
@@ -163,16 +160,12 @@ class JobRecords:
         self._put("run.json", record.dump())
 
     def create_inputs(self, files: Iterable[SourceFile]) -> None:
-        """Fix the listing; the first one written stays. Memory: the document, no object a file."""
-        document = io.BytesIO()
-        for file in files:
-            document.write(orjson.dumps({"path": file.path, "etag": file.etag, "size_bytes": file.size_bytes}) + b"\n")
-        self.store.create(self.prefix + "inputs.jsonl", document.getvalue())
+        """Fix the listing; the first one stays. See listing.py."""
+        create_listing(self.store, self.prefix, files)
 
-    def inputs(self) -> Iterator[SourceFile] | None:
-        """A stream of the listing, to be read once; None until it is fixed."""
-        data = self._get("inputs.jsonl")
-        return None if data is None else (SourceFile(**orjson.loads(line)) for line in io.BytesIO(data))
+    def inputs(self, tried: Tried = once) -> Iterator[SourceFile] | None:
+        """A stream of the listing, to be read once; None until it is fixed. `tried` as in listing.py."""
+        return read_listing(self.store, self.prefix, tried)
 
     def checkpoint(self) -> Checkpoint | None:
         """The enqueuer's, of whichever run wrote last."""
@@ -193,9 +186,8 @@ class JobRecords:
         self._put(f"counters/{counters.pod}.json", counters.dump())
 
     def counters(self) -> list[Counters]:
-        """Those of every pod of every run; there may be a thousand, so several are read at a time."""
-        with ThreadPoolExecutor(COUNTERS_AT_ONCE) as threads:
-            found = list(threads.map(self.store.get, self.store.list(self.prefix + "counters/")))
+        """Those of every pod of every run; there may be a thousand."""
+        found = read_all(self.store, self.store.list(self.prefix + "counters/"))
         return [Counters.load(data) for data in found if data is not None]
 
     def has_counters(self, pod: str) -> bool:
@@ -212,8 +204,8 @@ class JobRecords:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Every outcome that any pod of any run wrote, a stream; a batch may have several."""
-        for key in self.store.list(self.prefix + "outcomes/"):
-            for line in (self.store.get(key) or b"").splitlines():
+        for data in read_all(self.store, self.store.list(self.prefix + "outcomes/")):
+            for line in (data or b"").splitlines():
                 yield Outcome.load(line)
 
     def mark_start(self, index: int, pod: str, receive_count: int) -> int:

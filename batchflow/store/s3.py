@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -11,12 +10,12 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-import boto3
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from batchflow import aws
 from batchflow.errors import BatchflowError, InvalidInput, NotFound, Unreachable
+from batchflow.settings import CALL_TIMEOUT_S
 from batchflow.store.protocol import SourceFile, check_folder, check_key
 from batchflow.store.streams import GuardedStream, changed
 
@@ -25,11 +24,6 @@ if TYPE_CHECKING:  # the stubs are a development dependency
 
 __all__ = ["S3Files", "S3Store", "connect"]
 
-CONNECTIONS: Final = 32  # more than any step has threads: they share one client
-CONNECT_TIMEOUT_S: Final = 5
-READ_TIMEOUT_S: Final = 30
-# Few: the steps try again for minutes, and know better than botocore when to stop.
-TRIES: Final = 3
 # DeleteObjects: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 MAX_DELETE_KEYS: Final = 1000
 # A larger file is stored in parts. S3 takes 10,000, of at least 5 MiB: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
@@ -55,18 +49,10 @@ _PERMISSIONS: Final = {
 }
 
 
-def connect() -> S3Client:
-    """A client for any number of threads; raises InvalidInput if the AWS_* variables make none."""
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        max_pool_connections=CONNECTIONS,
-        retries={"mode": "standard", "total_max_attempts": TRIES},
-        tcp_keepalive=True,
-    )
+def connect(timeout_s: float = CALL_TIMEOUT_S) -> S3Client:
+    """A client for any number of threads, which waits that long for an answer; raises InvalidInput if the AWS_* variables make none."""
     try:
-        # boto3 itself only looks at AWS_DEFAULT_REGION; a session of its own, because its default one is not for several threads.
-        client: S3Client = boto3.session.Session().client("s3", region_name=os.environ.get("AWS_REGION"), config=config)
+        client: S3Client = aws.connect("s3", None, timeout_s)
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise InvalidInput(f"S3 can't be used: {error}", hint="check the AWS_* variables") from error
     return client

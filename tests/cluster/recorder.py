@@ -7,21 +7,21 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a Handler did: `event` is started, began, client, ended or complete. `env` names its variables; `token`: it sees Kubernetes'."""
+    """What a Handler did, such as `began`, and with what. `env` names its variables; `token`: it sees Kubernetes'."""
 
     job: str
     pod: str
     event: str
     payload: Any
-    env: list[str]
-    token: bool
+    env: list[str] = field(default_factory=list)
+    token: bool = False
 
 
 class Recorder:
@@ -76,13 +76,18 @@ class _Request(BaseHTTPRequestHandler):
         self._answer(200)
 
     def do_GET(self) -> None:
-        gate = self.path.removeprefix("/gates/")
-        self._answer(200 if self.recorder.lets_pass(gate) else 404)
+        """`/gates/<name>`: 200 if it lets pass; `/notes/<job>`: the job's notes."""
+        _, kind, name = self.path.split("/")
+        if kind == "notes":
+            self._answer(200, json.dumps([asdict(note) for note in self.recorder.notes(name)]).encode())
+        else:
+            self._answer(200 if self.recorder.lets_pass(name) else 404)
 
-    def _answer(self, status: int) -> None:
+    def _answer(self, status: int, body: bytes = b"") -> None:
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """No access log."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from tests.acceptance.command import Json, terminal
-from tests.cluster.conftest import build, secret
+from tests.cluster.installation import build, secret
 from tests.cluster.kit import JOB_S, Cluster
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -16,8 +16,8 @@ import pytest
 
 from batchflow import contract
 from tests.acceptance.command import Json, until
-from tests.cluster.conftest import credentials, namespace, secret
 from tests.cluster.gateway import Gateway, forwarded, ready
+from tests.cluster.installation import credentials, namespace, secret
 from tests.cluster.kit import Cluster, Job, items
 
 AT_ONCE = ("--wait=false", "--grace-period=0", "--force")

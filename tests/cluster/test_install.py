@@ -14,7 +14,7 @@ import yaml
 from batchflow import contract
 from batchflow.cluster.permissions import CLEANUP, EXECUTOR, ROLES, USER
 from tests.acceptance.command import Terminal, until
-from tests.cluster.conftest import PERSON, namespace, printed
+from tests.cluster.installation import PERSON, namespace, printed
 from tests.cluster.kit import Cluster
 
 DOCTOR_S = 300  # bounds one that hangs

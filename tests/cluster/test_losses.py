@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.command import until
-from tests.cluster.conftest import SHARED
+from tests.cluster.installation import SHARED
 from tests.cluster.kit import WORKFLOW, Cluster, Job, items, many_files, run
 
 # A container under containerd, and Argo's controller as a process, can only be reached on the cluster's own machine.

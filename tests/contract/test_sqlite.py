@@ -59,6 +59,32 @@ def test_removing_leaves_no_file(tmp_path: Path) -> None:
     queue.close()
 
 
+def test_who_had_just_opened_a_queue_that_is_removed_leaves_no_file(tmp_path: Path) -> None:
+    queues = SqliteQueues(tmp_path)
+    queue = queues.create("a.fifo", visibility_s=60, tags={})
+    with queue._open():  # type: ignore[attr-defined]
+        queues.remove(queue.url)
+    with pytest.raises(NotFound):
+        queue.depth()
+    queue.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_removing_takes_along_what_a_killed_maker_left(tmp_path: Path) -> None:
+    queues = SqliteQueues(tmp_path)
+    queue = queues.create("a.fifo", visibility_s=60, tags={})
+    (tmp_path / ".a.fifo.db.0123").touch()
+    (tmp_path / ".a.fifo.db.0123-wal").touch()
+    queues.remove(queue.url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_queue_that_can_not_be_made_is_out_of_reach(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unreachable, match="can't be made"):
+        SqliteQueues(tmp_path / "file" / "queues").create("a.fifo", visibility_s=60, tags={})
+
+
 def test_a_name_can_be_used_again_after_its_queue_was_removed(tmp_path: Path) -> None:
     queues = SqliteQueues(tmp_path)
     old = queues.create("a.fifo", visibility_s=60, tags={})

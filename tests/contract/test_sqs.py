@@ -13,6 +13,7 @@ import pytest
 from batchflow.errors import InvalidInput, NotFound, Unreachable
 from batchflow.queues.open import open_queues
 from batchflow.queues.sqs import SqsQueues
+from batchflow.records import JobRef, batch_message
 from batchflow.settings import Settings
 from batchflow.store.open import open_store
 
@@ -80,6 +81,19 @@ def test_an_arn_of_a_queue_that_is_not_there_is_not_found(monkeypatch: pytest.Mo
     arn = "arn:aws:sqs:eu-west-1:123456789012:never.fifo"
     with pytest.raises(NotFound, match=arn):
         SqsQueues().open_arn(arn)
+
+
+def test_a_queue_that_was_made_just_now_may_be_unknown_to_some_servers(monkeypatch: pytest.MonkeyPatch, moto: str) -> None:
+    """Stood in for by one that is gone: those that made it try again, all others have lost it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", moto)
+    queues = SqsQueues()
+    made = queues.create("just-now.fifo", visibility_s=60, tags={})
+    queues.remove(made.url)
+    message = batch_message(JobRef("words", "69a1b2c3d4e5f607"), 0, 1, "[1]")
+    with pytest.raises(Unreachable, match="does not know the queue yet"):
+        made.send([message])
+    with pytest.raises(NotFound):
+        queues.open(made.url).send([message])
 
 
 @pytest.mark.parametrize("queues", ["", "redis", "sqlite:relative", "sqlite:"])

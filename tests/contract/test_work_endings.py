@@ -128,6 +128,7 @@ def test_a_store_that_stays_away_ends_the_worker_which_deletes_nothing(job: Job)
 @pytest.mark.parametrize("call", ["receive", "delete", "depth"])
 def test_a_queue_that_is_away_for_a_while_loses_nothing(job: Job, call: str) -> None:
     job.enqueue(12)
+    job.settings = replace(job.settings, visibility_s=2)  # so long a worker whose receive failed stays
     queue = Outage(job.queue, [call], Unreachable("the queue is away"))
     queue.down = True
     job.queue = queue  # type: ignore[assignment]

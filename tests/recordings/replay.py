@@ -33,7 +33,7 @@ class Replay:
     hook_due: bool
 
     def facts(self) -> Facts:
-        return gather(self.records, hook_due=self.hook_due, workflow=self.workflow, pods=self.pods, depth=self.depth)
+        return gather(self.records, hook_due=self.hook_due, workflow=self.workflow, pods=self.pods, depth=lambda _: self.depth)
 
     def status(self, *, later: timedelta = timedelta()) -> JobStatus:
         """What `get` says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -172,3 +173,22 @@ def test_the_tail_holds_the_end_of_both_starts() -> None:
     kubelet = Kubelet({("p-0", "handler", True): [[at(1, "killed")]], ("p-0", "handler", False): [[at(n, f"line {n}") for n in range(9)]]})
     assert log_tail(cast(Kube, kubelet), "p-0", "handler", 1000).startswith(b"killed\nline 0\n")
     assert log_tail(cast(Kube, kubelet), "p-0", "handler", 14) == b"line 7\nline 8\n"
+
+
+def test_following_stops_when_it_is_told_to_though_a_stream_is_silent() -> None:
+    silent = threading.Event()
+
+    class Silent(Kubelet):
+        def log(self, *_: Any, **__: Any) -> Iterator[bytes]:
+            yield at(1, "the last")
+            silent.wait()
+
+    stop = threading.Event()
+    options: Any = {"worker": None, "container": None, "follow": True, "finished": lambda: False, "stop": stop}
+    lines = log_lines(cast(Kube, Silent({})), lambda: [pod("p-0", main=RUNNING)], **options)
+    try:
+        assert next(lines).text == "the last"
+        stop.set()
+        assert list(lines) == []
+    finally:
+        silent.set()

@@ -12,11 +12,10 @@ import pytest
 from batchflow.client import Services
 from batchflow.client.client import Client
 from batchflow.client.deletion import delete_api, delete_job
-from batchflow.errors import Conflict, NotFound
-from batchflow.records import Checkpoint, JobRef
+from batchflow.errors import Conflict, NotFound, Unreachable
+from batchflow.records import JobRef
 from batchflow.settings import Settings
 from batchflow.spec.model import ItemList, Submission
-from batchflow.store.jobs import JobRecords
 from tests.unit.stored_jobs import ago, deployed, ended, version, watched
 
 
@@ -35,6 +34,13 @@ class CutOff:
             self.left -= 1
             if self.left <= 0:
                 raise CutOffError
+
+
+class Down:
+    """A queue service that does not answer."""
+
+    def find(self, name: str) -> None:
+        raise Unreachable("no answer", where=name)
 
 
 @pytest.fixture
@@ -153,7 +159,7 @@ def test_a_job_id_is_not_used_again_before_its_deletion_is_complete(services: Se
 
 def test_a_queue_service_that_is_out_of_reach_keeps_no_job_from_being_deleted(services: Services) -> None:
     job = ended(services, "api", deployed(services, "api"), ago(hours=1))
-    JobRecords(services.store, job).save_checkpoint(Checkpoint(1, done=True, total=1, queue_url="sqs://elsewhere"))
+    services.queues = Down()  # type: ignore[assignment]
     told: list[str] = []
     delete_job(services, "api", job.job_id, force=False, told=told.append)
     assert seen(services, "api", job.job_id) == "nothing"

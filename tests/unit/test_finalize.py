@@ -159,12 +159,19 @@ def test_without_a_hook_it_only_accounts(job: Job) -> None:
     assert job.queue.depth() == Depth(2, 0)
 
 
-@pytest.mark.parametrize("outcomes", [0, 1])
-def test_a_handler_that_no_worker_reached_is_not_waited_for(job: Job, outcomes: int) -> None:
+def test_a_handler_that_no_worker_reached_is_not_waited_for(job: Job) -> None:
     job.enqueue(1)
-    worked(job, outcomes, ready=False)
+    worked(job, 0, ready=False)
     assert run(job, NOBODY) == contract.EXIT_HANDLER_DOWN
     assert [counters.pod for counters in job.records.counters()] == ["worker-0"]  # else finalize would have its own by now
+
+
+def test_the_hook_is_posted_though_the_counters_of_those_who_reached_the_handler_were_lost(job: Job) -> None:
+    job.total = 1
+    worked(job, 1, ready=False)
+    with handler(lambda _: 200) as server:
+        assert run(job, server.port) == contract.EXIT_OK
+    assert job.records.hook() is not None
 
 
 def test_a_run_that_had_nothing_left_to_handle_posts_the_hook(job: Job) -> None:

@@ -11,8 +11,9 @@ from batchflow.client import Client, Job, Services, removal
 from batchflow.client.removal import remove_job
 from batchflow.contract import NODE_NAME
 from batchflow.engines.protocol import Observation
+from batchflow.enqueuer import queue_name
 from batchflow.errors import InvalidInput, Unreachable
-from batchflow.records import Checkpoint, FinalStatus, JobRef, RunRecord
+from batchflow.records import SUCCEEDED, FinalStatus, HookAnswer, JobRef, Outcome, RunRecord, job_document
 from batchflow.settings import Settings
 from batchflow.spec.model import ItemList, Submission
 from batchflow.status.model import JobStatus
@@ -47,8 +48,8 @@ class Engine:
 class Down:
     """A queue service that does not answer."""
 
-    def remove(self, url: str) -> None:
-        raise Unreachable("no answer", where=url)
+    def find(self, name: str) -> None:
+        raise Unreachable("no answer", where=name)
 
 
 def cleanup_pod(phase: str) -> dict[str, Any]:
@@ -88,13 +89,45 @@ def test_waiting_for_a_job_that_was_never_seen_fails_at_once(services: Services)
 
 def test_a_queue_service_that_is_out_of_reach_keeps_no_job_from_being_resumed(services: Services) -> None:
     names = submitted(services, "api", version(services, "api"), ago(minutes=9))
-    JobRecords(services.store, names).save_checkpoint(Checkpoint(1, queue_url="https://queue"))
     final(services, names, "stopped")
     engine = Engine(Observation())
     services.engine = engine  # type: ignore[assignment]
     services.queues = Down()  # type: ignore[assignment]
     Job(services, names.api, names.job_id).resume()
     assert engine.submitted == [f"{names.workflow}-r2"]
+
+
+@pytest.mark.parametrize("is_final", [False, True])
+def test_a_cleanup_that_was_cut_off_is_ended_by_resume(services: Services, is_final: bool) -> None:
+    names = submitted(services, "api", version(services, "api"), ago(minutes=9))
+    records = JobRecords(services.store, names)
+    records.create_document(job_document(records.submission(), total_batch_count=1))
+    records.create_outcomes("pod", 0, [Outcome(0, SUCCEEDED, 1, 1.0)])
+    records.save_hook(HookAnswer(1, 200, ok=True))
+    services.queues.create(queue_name(names, services.store.url), visibility_s=60, tags={})
+    if is_final:
+        final(services, names, "succeeded")
+    engine = Engine(Observation())
+    services.engine = engine  # type: ignore[assignment]
+    job = Job(services, names.api, names.job_id)
+    assert ("cleanup was cut off" in job.status().message) is not is_final
+    job.resume()
+    assert engine.submitted == []
+    assert list(services.queues.list("cx_")) == []
+    known = records.final()
+    assert known and known.status["status"] == "succeeded"
+    with pytest.raises(InvalidInput, match="nothing to resume"):
+        job.resume()
+
+
+def test_a_resumed_run_leaves_no_queue_of_the_one_before_whether_or_not_a_record_tells_of_it(services: Services) -> None:
+    names = submitted(services, "api", version(services, "api"), ago(minutes=9))
+    services.queues.create(queue_name(names, services.store.url), visibility_s=60, tags={})
+    engine = Engine(Observation())
+    services.engine = engine  # type: ignore[assignment]
+    Job(services, names.api, names.job_id).resume()
+    assert engine.submitted == [f"{names.workflow}-r2"]
+    assert list(services.queues.list("cx_")) == []
 
 
 def test_a_job_is_deleted_when_cleanup_has_ended_even_if_its_workflow_ended_before(

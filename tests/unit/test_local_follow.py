@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -74,4 +75,13 @@ def test_a_line_that_grows_slowly_is_one_line_and_its_pieces_come_early(log: Pat
         file.write(b"y\n")
     assert next(lines).text == "xxxxxy"
     finished = True
+    assert list(lines) == []
+
+
+def test_following_stops_when_it_is_told_to(log: Path) -> None:
+    folder, stop = RunFolder(log.parents[4], "job-1"), Event()
+    log.write_bytes(b"one\n")
+    lines = log_lines(folder, worker=None, container=None, follow=True, finished=lambda: False, stop=stop)
+    assert next(lines).text == "one"
+    stop.set()
     assert list(lines) == []

@@ -7,7 +7,8 @@ import pytest
 
 from batchflow.errors import InvalidInput, NotFound
 from batchflow.spec.reader import document_of, read_document
-from batchflow.spec.yamltext import MAX_DEPTH, line_of, parse_yaml
+from batchflow.spec.scalars import MAX_DEPTH
+from batchflow.spec.yamltext import line_of, parse_yaml
 
 
 def written(tmp_path: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import cached_property
+from threading import Event
 from typing import Any, Final
 
 from batchflow.contract import ARGO_CONTAINERS
@@ -60,6 +61,7 @@ class ArgoEngine:
         container: str | None = None,
         follow: bool = False,
         without: Collection[str] = ARGO_CONTAINERS,
+        stop: Event | None = None,
     ) -> Iterator[LogLine]:
         if self._kube.workflow(name) is None and not self._pods(name):
             raise NotFound(f"there is no workflow {name}", where=f"namespace {self._settings.namespace}")
@@ -76,6 +78,7 @@ class ArgoEngine:
             without=without,
             follow=follow,
             finished=finished,
+            stop=stop,
         )
 
     def log_tail(self, name: str, pod: str, container: str, limit_bytes: int) -> bytes:

@@ -11,6 +11,7 @@ import queue
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Thread
@@ -34,6 +35,7 @@ _LOOK_EVERY_S: Final = 1.0
 # Pause at least so many times as long as a look took: a thousand workers' pods are megabytes to list.
 _LOOKING_SHARE: Final = 4
 _AGAIN_S: Final = 1.0
+_STOPS_WITHIN_S: Final = 0.2
 # How long the cluster may be out of reach; and how far this machine's clock may be from the nodes'.
 _OUT_OF_REACH_S: Final = 600.0
 _CLOCKS_DIFFER_S: Final = 60
@@ -64,11 +66,12 @@ def log_lines(
     without: Collection[str] = contract.ARGO_CONTAINERS,
     follow: bool,
     finished: Callable[[], bool],
+    stop: Event | None = None,
 ) -> Iterator[LogLine]:
     """See `Engine.logs`. `finished` says whether no container writes any more."""
     wanted = _Wanted(worker, container, without)
     if follow:
-        yield from _Follower(kube, pods, wanted, finished).lines()
+        yield from _Follower(kube, pods, wanted, finished, stop or Event()).lines()
         return
     for start in wanted.new(pods()):
         for _, text in _lines(kube.log(start.pod, start.container, previous=start.previous)):
@@ -114,21 +117,22 @@ class _Wanted:
 
 
 class _Follower:
-    def __init__(self, kube: Kube, pods: Pods, wanted: _Wanted, finished: Callable[[], bool]) -> None:
+    def __init__(self, kube: Kube, pods: Pods, wanted: _Wanted, finished: Callable[[], bool], stop: Event) -> None:
         self._kube = kube
         self._pods = pods
         self._wanted = wanted
         self._finished = finished
         self._lines: queue.Queue[LogLine] = queue.Queue(_BUFFERED_LINES)
-        self._closed = Event()
+        self._stop = stop
+        self._closed = Event()  # readers drop what they have
         self._last_ns: dict[_Start, int] = {}  # the time of the last line of each
 
     def lines(self) -> Iterator[LogLine]:
         waiting: list[_Start] = []
         readers: dict[_Start, Thread] = {}
-        again = Retry(_OUT_OF_REACH_S, self._closed)
+        again = Retry(_OUT_OF_REACH_S, self._stop)
         try:
-            while True:
+            while not self._stop.is_set():
                 is_last, pods, took_s = again(self._look)
                 running = frozenset(_running(pods))
                 done = [start for start, reader in readers.items() if not reader.is_alive()]
@@ -153,13 +157,11 @@ class _Follower:
         return is_last, self._pods(), time.monotonic() - began
 
     def _for_a_while(self, pause_s: float) -> Iterator[LogLine]:
-        """The lines that come until it is time to look again."""
+        """The lines that come until it is time to look again, or to stop."""
         until = time.monotonic() + pause_s
-        while (left := until - time.monotonic()) > 0:
-            try:
-                yield self._lines.get(timeout=left)
-            except queue.Empty:
-                return
+        while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
+            with suppress(queue.Empty):
+                yield self._lines.get(timeout=min(left, _STOPS_WITHIN_S))
 
     def _reader(self, start: _Start) -> Thread:
         reader = Thread(target=self._read, args=(start,), name=f"log-{start.pod}", daemon=True)

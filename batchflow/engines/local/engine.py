@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 import orjson
@@ -90,7 +91,14 @@ class LocalEngine:
                 time.sleep(_POLL_S)
 
     def logs(
-        self, name: str, *, worker: str | None = None, container: str | None = None, follow: bool = False, without: Collection[str] = ()
+        self,
+        name: str,
+        *,
+        worker: str | None = None,
+        container: str | None = None,
+        follow: bool = False,
+        without: Collection[str] = (),
+        stop: Event | None = None,
     ) -> Iterator[LogLine]:
         folder = self._folder(name)
         if folder.workflow() is None:
@@ -100,7 +108,7 @@ class LocalEngine:
             workflow = self.observe(name).workflow
             return workflow is None or workflow_status.ended(workflow)
 
-        return log_lines(folder, worker=worker, container=container, without=without, follow=follow, finished=finished)
+        return log_lines(folder, worker=worker, container=container, without=without, follow=follow, finished=finished, stop=stop)
 
     def log_tail(self, name: str, pod: str, container: str, limit_bytes: int) -> bytes:
         return log_tail(self._folder(name).log(pod, container), limit_bytes)

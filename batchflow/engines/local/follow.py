@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from batchflow.engines.lines import Lines, tail
@@ -64,8 +64,10 @@ def log_lines(
     without: Collection[str] = (),
     follow: bool,
     finished: Callable[[], bool],
+    stop: Event | None = None,
 ) -> Iterator[LogLine]:
     """See `Engine.logs`. `finished` says whether no container writes any more."""
+    stop = stop or Event()
     files: dict[Path, _LogFile] = {}
     while True:
         is_last = not follow or finished()  # asked before reading, so that nothing written before the end is missed
@@ -79,6 +81,7 @@ def log_lines(
                     yield from file.new_lines()
         if is_last:
             break
-        time.sleep(_POLL_S)
+        if stop.wait(_POLL_S):
+            return
     for file in files.values():
         yield from file.last_line()
