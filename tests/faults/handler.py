@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -42,5 +43,5 @@ class Handler:
             os.close(log)
 
     def times_raised(self, item: int) -> int:
-        with open(self.config["log"]) as log:
-            return sum(note["event"] == "raised" and note["batch"] == item for note in map(json.loads, log))
+        whole, _, _ = Path(self.config["log"]).read_bytes().rpartition(b"\n")  # another thread may be writing the last line
+        return sum(note["event"] == "raised" and note["batch"] == item for note in map(json.loads, whole.splitlines()))
