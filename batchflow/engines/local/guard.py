@@ -2,9 +2,10 @@
 
 CHANNEL is a socket whose other end only the engine has. The command's process id, which is its group's too, is written to it.
 When the command ends, or the channel closes (the engine is gone, even by SIGKILL), the guard kills the whole group, and on Linux
-every other process that descends from the command, whatever its group or session: nothing that the command started outlives it,
-unless somebody kills the guard itself. Elsewhere what left the group (setsid) is not found. SIGTERM goes on to the command alone. The guard
-exits as the command does: its exit code, or 128 + the signal that ended it; 126 or 127 if it could not be started.
+every other process that descends from the command, whatever its group or session: nothing that the command started outlives it.
+Elsewhere what left the group (setsid) is not found. If somebody kills the guard itself, the engine kills the group; on Linux the command
+ends with the guard in any case. SIGTERM goes on to the command alone. The guard exits as the command does: its exit code, or 128 + the
+signal that ended it; 126 or 127 if it could not be started.
 
 Standard library only, and of it only what starts fast (contextlib takes 3 ms). Linux and macOS.
 """
@@ -16,11 +17,17 @@ import sys
 
 # Python ignores these two for itself; a command must not inherit that.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+# linux/prctl.h
+_SET_PDEATHSIG = 1
+_SET_CHILD_SUBREAPER = 36
 
 
-def _run_command(channel: int, command: list[str]) -> None:
+def _run_command(channel: int, command: list[str], guard: int) -> None:
     """Become the command; in the forked child only."""
     os.setsid()
+    _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != guard:  # it died before we asked to be told
+        os._exit(126)
     os.write(channel, b"%d\n" % os.getpid())  # before exec, so that the engine knows of every command that ever ran
     for number in (signal.SIGTERM, *_IGNORED_BY_PYTHON):
         signal.signal(number, signal.SIG_DFL)
@@ -32,14 +39,14 @@ def _run_command(channel: int, command: list[str]) -> None:
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def _adopt_orphans() -> None:
-    """Become the parent of every descendant that loses its own (PR_SET_CHILD_SUBREAPER of linux/prctl.h); on Linux only."""
+def _prctl(option: int, value: int) -> None:
+    """On Linux only, and only with a Python that has ctypes, and a libc."""
     if sys.platform == "linux":
         try:
             import ctypes
 
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-        except (ImportError, OSError, AttributeError):  # a Python without it, or a libc
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+        except (ImportError, OSError, AttributeError):
             return
 
 
@@ -85,13 +92,14 @@ def main() -> None:
     """Never returns."""
     channel, command = int(sys.argv[1]), sys.argv[2:]
     os.set_inheritable(channel, False)
-    _adopt_orphans()
+    _prctl(_SET_CHILD_SUBREAPER, 1)  # the parent of every descendant that loses its own
     # Blocked until there is a child to send it to, and for good in the thread: a signal must interrupt waitpid below.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    guard = os.getpid()
     child = os.fork()
     if child == 0:
         try:
-            _run_command(channel, command)
+            _run_command(channel, command, guard)
         finally:
             os._exit(126)  # the engine was gone already
 

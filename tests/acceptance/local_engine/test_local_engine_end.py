@@ -123,6 +123,21 @@ def test_nothing_survives_the_engine_and_observe_says_so(runs: Any) -> None:
     assert runs.lines("order") == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody else can tell the command elsewhere")
+def test_a_command_ends_with_its_guard_even_if_the_engine_does_not_see_that(runs: Any) -> None:
+    runs.start(runs.pod("work", IGNORES))
+    runs.wait_for_lines("up")
+    guard, command = pids_of(runs.until("job-1", lambda seen: "process://" in str(seen.pods)).pods[0], "main")
+    engine = runs.engine_pid()
+    os.kill(engine, signal.SIGSTOP)  # as good as killed at the same moment
+    try:
+        os.kill(guard, signal.SIGKILL)
+        runs.wait_until_gone([command])
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    runs.wait()
+
+
 @pytest.mark.parametrize("victim", ["guard", "command"])
 def test_a_killed_container_leaves_nothing_and_its_step_is_tried_again(runs: Any, nodes: Any, victim: str) -> None:
     code = f"import os\nif os.path.exists(SHARED + '/up'): raise SystemExit\n{SLEEPS}"
