@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 
 from batchflow.errors import InvalidInput, Unreachable
 from batchflow.store.protocol import check_folder, check_key
+from batchflow.store.streams import GuardedStream
 
 __all__ = ["DirectoryStore", "files_in_key_order"]
 
@@ -54,6 +55,14 @@ class DirectoryStore:
         with _translated(path):
             try:
                 return path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
+    def open(self, key: str) -> BinaryIO | None:
+        path = self._path(key)
+        with _translated(path):
+            try:
+                return io.BufferedReader(GuardedStream(path.open("rb"), lambda: _translated(path)))
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
