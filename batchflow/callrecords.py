@@ -10,7 +10,19 @@ from typing import Any, Final
 from batchflow.errors import Internal, NotFound
 from batchflow.records import Record
 
-__all__ = ["CallRef", "CallRequest", "Ending", "Fate", "JobDeploymentRecord", "Reply", "check_deployment_name", "new_call", "new_deployment_id"]
+__all__ = [
+    "CallRef",
+    "CallRequest",
+    "Ending",
+    "Fate",
+    "JobDeploymentRecord",
+    "Reply",
+    "check_deployment_name",
+    "new_call",
+    "new_deployment_id",
+    "replied_error",
+    "too_large_error",
+]
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DEPLOYMENT_ID: Final = re.compile(r"[0-9a-f]{12}")
@@ -80,6 +92,9 @@ class CallRequest(Record):
     deadline_s: int
     ttl_s: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", [(name, value) for name, value in self.headers])  # JSON has no tuples
+
 
 @dataclass(frozen=True, slots=True)
 class Fate(Record):
@@ -105,3 +120,13 @@ class Ending(Record):
     error: str
     ended: float  # Unix seconds
     exit_code: int | None = None
+
+
+def replied_error(status: int) -> str:
+    """What a call's Error says of a reply with this status; empty if that went well."""
+    return f"container replied with HTTP {status}" if status >= 400 else ""
+
+
+def too_large_error(limit_bytes: int) -> str:
+    """What a call's Error says of a reply that was not kept."""
+    return f"container replied with more than {limit_bytes} bytes"

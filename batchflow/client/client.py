@@ -55,6 +55,11 @@ class Client:
         self._services = Services(settings, environ=environ, sources=sources)
 
     @property
+    def services(self) -> Services:
+        """What it works with; each is opened when it is first needed."""
+        return self._services
+
+    @property
     def store_url(self) -> str:
         """Where it looks for apis and jobs."""
         return self._services.store.url

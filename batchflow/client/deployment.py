@@ -19,6 +19,7 @@ from batchflow.spec.api import load_apis
 from batchflow.spec.model import Api, ItemList, Submission
 from batchflow.spec.project import with_projects
 from batchflow.spec.reader import shown_path
+from batchflow.store.calls import JobDeployments
 
 __all__ = ["CREATED", "UNCHANGED", "UPDATED", "Deployment", "deploy", "endpoints"]
 
@@ -44,12 +45,13 @@ def deploy(services: Services, file: Path) -> list[Deployment]:
     Raises:
         NotFound: there is no such file.
         InvalidInput: the file, a project or what an api compiles to can't be used.
-        Conflict: another deployed api has an endpoint of the file.
+        Conflict: a job deployment has a name of the file, or another deployed api an endpoint.
     """
     apis = load_apis(file)
     plans = [
         Plan.of_file(_any_job(api), filled, project, file) for api, (filled, project) in zip(apis, with_projects(apis, file), strict=True)
     ]
+    _refuse_taken_names(services, apis, file)
     _refuse_taken_endpoints(services, apis, file)
     for plan in plans:
         check_plan(services, plan, NO_JOB)
@@ -77,6 +79,18 @@ def endpoints(services: Services) -> dict[str, str]:
 def _any_job(api: Api) -> Submission:
     """The api is compiled for its errors, and that takes a submission."""
     return Submission(api.name, workers=1, source=ItemList([None], batch_size=1))
+
+
+def _refuse_taken_names(services: Services, apis: Sequence[Api], file: Path) -> None:
+    """A job deployment's name is the first part of its path, so that no api may have the same."""
+    deployments = JobDeployments(services.store)
+    for api in apis:
+        if deployments.find(api.name):
+            raise Conflict(
+                f'the name "{api.name}" is used by a job deployment',
+                where=f"{shown_path(file)}: {api.name} (BatchAPI): name",
+                hint="choose another, or delete that job deployment",
+            )
 
 
 def _refuse_taken_endpoints(services: Services, apis: Sequence[Api], file: Path) -> None:

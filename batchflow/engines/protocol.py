@@ -55,6 +55,10 @@ class Engine(Protocol):
         """Raise what `submit` would, as far as that can be known; nothing is created."""
         ...
 
+    def lacks(self, kind: str, name: str) -> bool:
+        """Whether it is certain that its pods would miss this `Secret` or `PersistentVolumeClaim`. What can't be known is not lacking."""
+        ...
+
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         """Start the workflow; no effect if there is one of that name, whatever its state.
 

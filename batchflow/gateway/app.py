@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -23,12 +22,14 @@ from batchflow.gateway import cortex, operator
 from batchflow.gateway.answers import answer, problem
 from batchflow.gateway.body import Turns
 from batchflow.gateway.credentials import Credentials
+from batchflow.gateway.dispatch import Dispatcher
 from batchflow.gateway.guard import Guard
+from batchflow.gateway.inference import inference_app
 from batchflow.gateway.observe import Observer, RequestMetrics, broken
 from batchflow.gateway.parameters import tenant_of
 from batchflow.gateway.schemas import complete, documented_methods, errors
 from batchflow.gateway.tenants import Tenants
-from batchflow.settings import Settings
+from batchflow.gateway.verda.management import management_app
 
 __all__ = ["create_app"]
 
@@ -37,9 +38,19 @@ _log = logging.getLogger(__name__)
 _SCRAPES_AT_ONCE: Final = 4  # those of a namespace wait for each other in threads, and others need threads, too
 
 
-def create_app(settings: Settings, environ: Mapping[str, str], *, credentials: Credentials | None, url: str) -> ASGIApp:
-    """The ASGI application. `url` is where workers reach it; without credentials whoever asks has the settings' own namespace."""
+def create_app(tenants: Tenants, credentials: Credentials | None, *, max_call_bytes: int) -> ASGIApp:
+    """The ASGI application. Without credentials whoever asks has the gateway's own namespace."""
     metrics = RequestMetrics()
+    apps = Dispatcher(
+        tenants,
+        cortex=_cortex_app(tenants, metrics),
+        management=management_app(tenants, credentials),
+        inference=inference_app(tenants, max_call_bytes),
+    )
+    return Observer(Guard(apps, credentials, tenants.own), metrics)
+
+
+def _cortex_app(tenants: Tenants, metrics: RequestMetrics) -> FastAPI:
     app = FastAPI(
         title="batchflow",
         version=contract.VERSION,
@@ -48,7 +59,7 @@ def create_app(settings: Settings, environ: Mapping[str, str], *, credentials: C
         docs_url=None,  # it would load scripts from another site
         redoc_url=None,
     )
-    app.state.tenants = tenants = Tenants(settings, environ, url=url)
+    app.state.tenants = tenants
     _add_own_routes(app, metrics)
     app.include_router(operator.routes(), tags=["apis"])
     app.include_router(cortex.routes(metrics, Turns()), tags=["jobs"])  # last: an api's endpoint may be any path
@@ -62,7 +73,7 @@ def create_app(settings: Settings, environ: Mapping[str, str], *, credentials: C
         app.add_exception_handler(kind, handler)
     generate = app.openapi
     app.openapi = lambda: complete(generate())  # type: ignore[method-assign]  # FastAPI's way to extend it
-    return Observer(Guard(app, credentials, tenants.own), metrics)
+    return app
 
 
 def _add_own_routes(app: FastAPI, metrics: RequestMetrics) -> None:

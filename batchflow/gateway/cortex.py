@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any, Final, NoReturn
+from typing import IO, Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +19,7 @@ from batchflow.client import Job
 from batchflow.client.documents import job_response
 from batchflow.errors import BatchflowError, InvalidInput, NotFound
 from batchflow.gateway.answers import TEXT, about_the_schema, answer, dry_run_answer, not_deployed, problem, status_of
-from batchflow.gateway.body import SMALL_BYTES, Turns, read_body
+from batchflow.gateway.body import SMALL_BYTES, Turns, parse_json, read_body
 from batchflow.gateway.observe import RequestMetrics
 from batchflow.gateway.parameters import SPELLINGS, base_url_of, flag, tenant_of
 from batchflow.gateway.schemas import SUBMISSION_BODY, JobDocument, JobResponse, Message, errors
@@ -133,16 +132,13 @@ class _Posted:
         return self.parsed(value), digest
 
     def value(self) -> tuple[Any, str]:
-        """Any JSON value; of a key that is there twice the last one counts, as with Cortex's decoder."""
+        """Any JSON value."""
         self.body.seek(0)
         data = self.body.read()
         try:
-            return json.loads(data.decode(), parse_constant=_refuse_constant), hashlib.sha256(data).hexdigest()
-        except RecursionError:
-            error = InvalidInput("the body is nested too deeply")
-        except ValueError as reason:  # of JSON, of UTF-8, or an integer of thousands of digits
-            error = InvalidInput(f"the body is not valid JSON: {reason}")
-        raise about_the_schema(error, self.base_url)
+            return parse_json(data), hashlib.sha256(data).hexdigest()
+        except InvalidInput as error:
+            raise about_the_schema(error, self.base_url) from None
 
     def parsed(self, value: Any) -> Submission:
         try:
@@ -189,10 +185,6 @@ def _content(file: IO[bytes]) -> Iterator[bytes]:
         file.seek(0)
         while chunk := file.read(SMALL_BYTES):
             yield chunk
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is a number that JSON doesn't have")
 
 
 def _job(tenant: Tenant, api: str, job_id: str) -> Job:

@@ -76,8 +76,18 @@ def parse_rules(fields: Fields) -> Rules:
     return Rules(
         deadline_minimum_s=fields.integer("deadline_minimum_s", default.deadline_minimum_s, least=1),
         allow_latest_tag=latest.boolean() if latest else default.allow_latest_tag,
-        compute=tuple(_resource(element) for element in compute.elements(least=1)) if compute else default.compute,
+        compute=_resources(compute) if compute else default.compute,
     )
+
+
+def _resources(field: Field) -> tuple[ComputeResource, ...]:
+    found: dict[str, ComputeResource] = {}
+    for element in field.elements(least=1):
+        resource = _resource(element)
+        if resource.name in found:
+            raise element.place.at("name").error(f'"{resource.name}" is there twice')
+        found[resource.name] = resource
+    return tuple(found.values())
 
 
 def _resource(element: Field) -> ComputeResource:

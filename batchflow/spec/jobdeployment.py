@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from batchflow.spec.computeresource import Rules
 from batchflow.spec.fields import Field, Fields
 from batchflow.spec.reader import Document, document_of
+from batchflow.spec.verdafields import finish, need, object_name
+from batchflow.spec.volumemount import Mount, mount_document, parse_mounts
 
-__all__ = ["KIND", "Healthcheck", "JobDeployment", "Mount", "Scaling", "Variable", "from_document", "merged", "parse_job_deployment", "to_document"]
+__all__ = [
+    "KIND",
+    "RESERVED_NAMES",
+    "Healthcheck",
+    "JobDeployment",
+    "Mount",
+    "Scaling",
+    "Variable",
+    "from_document",
+    "merged",
+    "parse_job_deployment",
+    "to_document",
+]
 
 KIND: Final = "JobDeployment"
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_RESERVED: Final = ("batch", "healthz", "metrics", "openapi.json", "result", "status", "v1")  # paths of the gateway's own
+# Paths of the gateway's own.
+RESERVED_NAMES: Final = ("batch", "delete", "deploy", "get", "healthz", "metrics", "openapi.json", "refresh", "result", "status", "v1")
+
+_IMAGE: Final = re.compile(r"[A-Za-z0-9\[][][A-Za-z0-9._/:@+-]*")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _MAX_NAME: Final = 63
 _MAX_PORT: Final = 65_535
 _LONGEST_DEADLINE_S: Final = 604_800
 _LARGEST: Final = 2**31 - 1
 _HEALTH_PATH: Final = "/health"
-_MEMORY_MB: Final = tuple(2**power for power in range(6, 16))  # 64 … 32768
-_SHM_DIR: Final = "/dev/shm"
 _READ_ONLY: Final = ("created_at", "endpoint_base_url", "kind")
 
 
@@ -45,17 +59,6 @@ class Variable:
     name: str
     value: str
     secret: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """`kind` is scratch, memory, secret or shared; `source` the secret or the volume; `file_names` those of a secret's, none for all."""
-
-    kind: str
-    path: str
-    source: str = ""
-    file_names: tuple[str, ...] = ()
-    size_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +96,27 @@ class JobDeployment:
         return f"{re.sub('[^a-z0-9]+', '-', basename).strip('-')[:60] or 'container'}-0"
 
 
-def parse_job_deployment(document: Document, rules: Rules) -> JobDeployment:
-    """Raises InvalidInput naming the field; keys that are unknown, and those that only answers have, are ignored as Verda does."""
-    fields = Field.of(document).fields()
-    containers = _need(fields, "containers")
+def parse_job_deployment(document: Document, rules: Rules, *, strict: bool = False) -> JobDeployment:
+    """Raises InvalidInput naming the field. Keys that only answers have are ignored, and unknown ones, too, unless it is `strict`."""
+    fields = Field.of(replace(document, ignores_unknown=not strict)).fields()
+    containers = need(fields, "containers")
     elements = containers.elements()
     if len(elements) != 1:
         raise containers.error(f"should contain exactly 1 element (got {len(elements)})")
-    compute = _need(fields, "compute").fields()
-    name, size = rules.check_compute(_need(compute, "name"), _need(compute, "size"))
+    compute = need(fields, "compute").fields()
+    name, size = rules.check_compute(need(compute, "name"), need(compute, "size"))
     registry = fields.get("container_registry_settings")
-    return JobDeployment(
-        name=_name(_need(fields, "name")),
+    deployment = JobDeployment(
+        name=_name(need(fields, "name")),
         compute=name,
         size=size,
-        scaling=_scaling(_need(fields, "scaling").fields(), rules),
+        scaling=_scaling(need(fields, "scaling").fields(), rules),
         registry=_registry(registry) if registry else "",
         **_container(elements[0].fields(), rules),
     )
+    finish(compute, "is_available")
+    finish(fields, *_READ_ONLY)
+    return deployment
 
 
 def merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,9 +158,10 @@ def to_document(deployment: JobDeployment) -> dict[str, Any]:
                     "cmd": list(deployment.cmd),
                 },
                 "env": [
-                    {"name": v.name, "value_or_reference_to_secret": v.value, "type": "secret" if v.secret else "plain"} for v in deployment.env
+                    {"name": v.name, "value_or_reference_to_secret": v.value, "type": "secret" if v.secret else "plain"}
+                    for v in deployment.env
                 ],
-                "volume_mounts": [_mount_document(mount) for mount in deployment.mounts],
+                "volume_mounts": [mount_document(mount) for mount in deployment.mounts],
             }
         ],
         "compute": {"name": deployment.compute, "size": deployment.size, "is_available": True},
@@ -171,14 +178,6 @@ def from_document(document: Mapping[str, Any]) -> JobDeployment:
     return parse_job_deployment(document_of(document, "deployment.json"), Rules.none())
 
 
-def _need(fields: Fields, key: str) -> Field:
-    """In the words of Verda's validator."""
-    field = fields.get(key)
-    if field is None:
-        raise fields.place.at(key).error("should not be null or undefined")
-    return field
-
-
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
@@ -189,54 +188,67 @@ def _name(field: Field) -> str:
         raise field.error("should have lower-case letters, digits and dashes only, and neither begin nor end with a dash")
     if len(name) > _MAX_NAME:
         raise field.error(f"should have at most {_MAX_NAME} characters (got {len(name)})")
-    if name in _RESERVED:
+    if name in RESERVED_NAMES:
         raise field.error(f'"{name}" is reserved')
     return name
 
 
 def _scaling(fields: Fields, rules: Rules) -> Scaling:
-    return Scaling(
-        _need(fields, "max_replica_count").integer(least=1, most=_LARGEST),
-        _need(fields, "queue_message_ttl_seconds").integer(least=1, most=_LARGEST),
-        _need(fields, "deadline_seconds").integer(least=rules.deadline_minimum_s, most=_LONGEST_DEADLINE_S),
+    scaling = Scaling(
+        need(fields, "max_replica_count").integer(least=1, most=_LARGEST),
+        need(fields, "queue_message_ttl_seconds").integer(least=1, most=_LARGEST),
+        need(fields, "deadline_seconds").integer(least=rules.deadline_minimum_s, most=_LONGEST_DEADLINE_S),
     )
+    fields.finish()
+    return scaling
 
 
 def _registry(field: Field) -> str:
     fields = field.fields()
-    is_private, credentials = fields.get("is_private"), fields.get("credentials")
+    given, credentials = fields.get("is_private"), fields.get("credentials")
+    is_private = given is not None and given.boolean()
+    fields.finish()
     if credentials is None:
-        if is_private is not None and is_private.boolean():
+        if is_private:
             raise field.place.at("credentials").error("should not be null or undefined")
         return ""
-    return _secret_name(_need(credentials.fields(), "name"))
+    named = credentials.fields()
+    name = object_name(need(named, "name"), "registry credentials")
+    named.finish()
+    return name
 
 
 def _container(fields: Fields, rules: Rules) -> dict[str, Any]:
-    image, port = _need(fields, "image"), _port(_need(fields, "exposed_port"))
+    image, port = need(fields, "image"), _port(need(fields, "exposed_port"))
     if isinstance(image.value, dict):
-        image = _need(image.fields(), "image")
+        parts = image.fields()
+        image = need(parts, "image")
+        finish(parts, "last_updated_at")
     overrides = fields.get("entrypoint_overrides")
     given = overrides.fields() if overrides else None
     cached = fields.get("should_use_cached_image")
-    return {
+    parsed = {
         "image": _image(image, rules),
         "port": port,
         "healthcheck": _healthcheck(fields.get("healthcheck"), port),
-        "overrides": _flag(given, "enabled") if given else False,
+        "overrides": _enabled(given) if given else False,
         "entrypoint": given.strings("entrypoint") if given else (),
         "cmd": given.strings("cmd") if given else (),
         "env": _env(fields.get("env")),
-        "mounts": _mounts(fields.get("volume_mounts")),
+        "mounts": parse_mounts(fields.get("volume_mounts")),
         "cached_image": cached.boolean() if cached else True,
     }
+    if given:
+        given.finish()
+    finish(fields, "name")
+    return parsed
 
 
 def _image(field: Field, rules: Rules) -> str:
     image = field.text()
     name, _, digest = image.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2]
-    if any(character.isspace() for character in image):
+    if not _IMAGE.fullmatch(image):
         raise field.error(f'"{image}" is not the name of an image')
     if not digest and tag in ("", "latest") and not rules.allow_latest_tag:
         raise field.error('should name a tag other than "latest", or a digest')
@@ -252,12 +264,15 @@ def _healthcheck(field: Field | None, port: int) -> Healthcheck:
     text = path.text() if path else _HEALTH_PATH
     if path and (not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text):
         raise path.error("should be a path that begins with a slash")
-    return Healthcheck(_flag(fields, "enabled", default=True), _port(given) if given else port, text)
+    enabled = _enabled(fields)
+    fields.finish()
+    return Healthcheck(enabled, _port(given) if given else port, text)
 
 
-def _flag(fields: Fields, key: str, *, default: bool = False) -> bool:
-    field = fields.get(key)
-    return default if field is None else field.boolean()
+def _enabled(fields: Fields) -> bool:
+    """Whoever writes something means it, as the SDK's defaults do."""
+    field = fields.get("enabled")
+    return True if field is None else field.boolean()
 
 
 def _port(field: Field) -> int:
@@ -268,62 +283,12 @@ def _env(field: Field | None) -> tuple[Variable, ...]:
     found: dict[str, Variable] = {}
     for element in field.elements() if field else ():
         fields = element.fields()
-        name, value, kind = _need(fields, "name"), _need(fields, "value_or_reference_to_secret"), _need(fields, "type")
+        name, value, kind = need(fields, "name"), need(fields, "value_or_reference_to_secret"), need(fields, "type")
         if not _VARIABLE.fullmatch(name.text()):
             raise name.error(f'"{name.value}" is not the name of an environment variable')
         if name.text() in found:
             raise name.error(f'"{name.value}" is there twice')
         is_secret = kind.one_of(("plain", "secret")) == "secret"
-        found[name.text()] = Variable(name.text(), _secret_name(value) if is_secret else value.string(), is_secret)
+        found[name.text()] = Variable(name.text(), object_name(value, "a secret") if is_secret else value.string(), is_secret)
+        fields.finish()
     return tuple(found.values())
-
-
-def _secret_name(field: Field) -> str:
-    if not _SECRET.fullmatch(field.text()):
-        raise field.error(f'"{field.value}" is not the name of a secret')
-    return field.text()
-
-
-def _mounts(field: Field | None) -> tuple[Mount, ...]:
-    found: dict[str, Mount] = {}
-    for element in field.elements() if field else ():
-        mount = _mount(element.fields())
-        if mount.path in found:
-            raise element.place.at("mount_path").error(f'"{mount.path}" is there twice')
-        found[mount.path] = mount
-    return tuple(found.values())
-
-
-def _mount(fields: Fields) -> Mount:
-    kind = _need(fields, "type").one_of(("scratch", "memory", "secret", "shared"))
-    path = fields.get("mount_path")
-    if kind == "memory":  # it has no other place
-        size = _need(fields, "size_in_mb")
-        if size.integer() not in _MEMORY_MB:
-            raise size.error(f"should be one of {', '.join(map(str, _MEMORY_MB))} (got {size.value})")
-        return Mount(kind, _SHM_DIR, size_mb=size.integer())
-    where = _mount_path(path or _need(fields, "mount_path"))
-    if kind == "secret":
-        return Mount(kind, where, _secret_name(_need(fields, "secret_name")), fields.strings("file_names"))
-    if kind == "shared":
-        volume = fields.get("volume_id") or fields.get("volumeId") or _need(fields, "volume_id")
-        return Mount(kind, where, _secret_name(volume))
-    return Mount(kind, where)
-
-
-def _mount_path(field: Field) -> str:
-    path = field.text()
-    if not path.startswith("/") or path == "/" or ":" in path or ".." in path.split("/"):
-        raise field.error("should be an absolute path, and not the root")
-    return path
-
-
-def _mount_document(mount: Mount) -> dict[str, Any]:
-    document: dict[str, Any] = {"type": mount.kind, "mount_path": mount.path}
-    if mount.kind == "memory":
-        document["size_in_mb"] = mount.size_mb
-    elif mount.kind == "secret":
-        document |= {"secret_name": mount.source, "file_names": list(mount.file_names)}
-    elif mount.kind == "shared":
-        document["volume_id"] = mount.source
-    return document

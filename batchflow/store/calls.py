@@ -1,21 +1,21 @@
 """Reads and writes the records of job deployments and their calls: the only module that knows where in the store each of them is.
 
-    deployments/<name>/current.json             which deployment_id the name stands for; created once, deleted last
-    deployments/<name>/<deployment_id>/
-        deployment.json                         the deployment as it is now
-        paused, terminating                     there or not
-        ids/<SHA-256 of a client's id>.json     the call of that id; created once
-        waiting/<call>.<expires>                calls to be started, in order of arrival; <expires> in Unix seconds
-        running/<call>                          calls that have one of the deployment's slots
-        calls/<call>/registered.json            the client's id
-                     request.json, body         what to ask the replica
-                     fate.json                  started, or dropped and why; created once
-                     submitted                  its Workflow was created
-                     delivered.json             the request is on its way to the replica; created once
-                     reply.json, reply          what the replica answered
-                     stop.json                  why the replica is to be stopped
-                     ended.json                 completed; created once
-                     logs/<container>.log       the last 1 MiB
+deployments/<name>/current.json             which deployment_id the name stands for; created once, deleted last
+deployments/<name>/<deployment_id>/
+    deployment.json                         the deployment as it is now
+    paused, terminating                     there or not
+    ids/<SHA-256 of a client's id>.json     the call of that id; created once
+    waiting/<call>.<expires>                calls to be started, in order of arrival; <expires> in Unix seconds
+    running/<call>                          calls that have one of the deployment's slots
+    calls/<call>/registered.json            the client's id
+                 request.json, body         what to ask the replica
+                 fate.json                  started, or dropped and why; created once
+                 submitted                  its Workflow was created
+                 delivered.json             the request is on its way to the replica; created once
+                 reply.json, reply          what the replica answered
+                 stop.json                  why the replica is to be stopped
+                 ended.json                 completed; created once
+                 logs/<container>.log       the last 1 MiB
 """
 
 from __future__ import annotations
@@ -72,11 +72,15 @@ class JobDeployments:
                 yield deployment_id
 
     def forget(self, records: DeploymentRecords) -> None:
-        """Delete every record of it, the name last; a repeat goes on where it was cut off."""
-        records.delete()
+        """Delete every record of it; a repeat goes on where it was cut off, and if the name was gone by then, what is left is `left_over`.
+
+        That it is terminating is deleted after the name: until then nobody takes it for one that lasts.
+        """
+        records.delete_calls()
         current = self.find(records.name)
         if current is not None and current.deployment_id == records.deployment_id:
             self.store.delete([f"deployments/{records.name}/current.json"])
+        records.delete()
 
 
 class DeploymentRecords:
@@ -135,9 +139,12 @@ class DeploymentRecords:
 
     def waiting(self) -> Iterator[Waiting]:
         """In order of arrival; a stream."""
-        for key in self.store.list(self.prefix + "waiting/"):
-            call, _, expires = key.rpartition("/")[2].partition(".")
-            yield Waiting(call, int(expires))
+        return map(_waiting, self.store.list(self.prefix + "waiting/"))
+
+    def waiting_of(self, call: str) -> Waiting | None:
+        """None if it does not wait (any more)."""
+        keys = self.store.list(f"{self.prefix}waiting/{call}.")
+        return next((_waiting(key) for key in keys), None)
 
     def wait(self, waiting: Waiting) -> None:
         """Have a call wait: from then on it may be started."""
@@ -157,11 +164,15 @@ class DeploymentRecords:
     def release(self, call: str) -> None:
         self.store.delete([f"{self.prefix}running/{call}"])
 
+    def delete_calls(self) -> None:
+        """Delete every record but the deployment's own."""
+        kept = {self.prefix + name for name in ("deployment.json", "terminating")}
+        self.store.delete(key for key in self.store.list(self.prefix) if key not in kept)
+
     def delete(self) -> None:
-        """Delete every record; that of the deployment itself last, so that a repeat finds what is left."""
-        kept = self.prefix + "deployment.json"
-        self.store.delete(key for key in self.store.list(self.prefix) if key != kept)
-        self.store.delete([kept])
+        """Delete every record; those of the deployment itself last, so that a repeat finds what is left."""
+        self.delete_calls()
+        self.store.delete(self.store.list(self.prefix))
 
     def _id_key(self, client_id: str) -> str:
         return f"{self.prefix}ids/{hashlib.sha256(client_id.encode()).hexdigest()}.json"
@@ -179,7 +190,7 @@ class CallRecords:
         self.prefix = f"deployments/{ref.deployment}/{ref.deployment_id}/calls/{ref.call}/"
 
     def names(self) -> frozenset[str]:
-        """The records that are there: `request.json`, `delivered.json`, …"""
+        """The names of the records that are there, such as `request.json`."""
         return frozenset(key.removeprefix(self.prefix) for key in self.store.list(self.prefix))
 
     def save_registered(self, client_id: str) -> None:
@@ -217,9 +228,12 @@ class CallRecords:
     def mark_submitted(self) -> None:
         self.store.put(self.prefix + "submitted", b"")
 
-    def deliver(self) -> bool:
-        """Whether the caller may send the request: true once, whoever asks, whatever became of the first."""
-        return _create(self.store, self.prefix + "delivered.json", orjson.dumps({"token": secrets.token_hex(8)}))
+    def deliver(self, token: str) -> bool:
+        """Whether the caller may send the request: true for the first token only, for ever, however often it asks.
+
+        `token`: the caller's own, so that it may ask again when the store did not answer.
+        """
+        return _create(self.store, self.prefix + "delivered.json", orjson.dumps({"token": token}))
 
     def save_reply(self, reply: Reply, body: BinaryIO) -> None:
         self.store.put_file(self.prefix + "reply", body, reply.body_bytes)
@@ -264,6 +278,11 @@ class CallRecords:
 
     def _get(self, name: str) -> bytes | None:
         return self.store.get(self.prefix + name)
+
+
+def _waiting(key: str) -> Waiting:
+    call, _, expires = key.rpartition("/")[2].partition(".")
+    return Waiting(call, int(expires))
 
 
 def _create(store: Store, key: str, data: bytes) -> bool:

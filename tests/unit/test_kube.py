@@ -59,14 +59,19 @@ PROXY = (502, "<html>Bad gateway – nobody answers</html>".encode())
 BUSY = status(429, "TooManyRequests", "the server has received too many requests and has asked us to try again later")
 
 
+asked: list[tuple[str, str]] = []  # path and Accept of every request
+
+
 @pytest.fixture
 def api_server(tmp_path: Path) -> Iterator[tuple[Kube, list[tuple[int, bytes]]]]:
     """A namespace on a server that gives the answers in the list, the last one again and again."""
     answers: list[tuple[int, bytes]] = []
+    asked.clear()
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.append((self.path, self.headers["Accept"]))
             code, body = answers[0] if len(answers) == 1 else answers.pop(0)
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
@@ -108,6 +113,30 @@ def test_what_is_not_there_is_no_error_where_that_is_an_answer(api_server: Any) 
     assert found.stop_workflow("w") is False
     found.delete_workflow("w")
     assert found.config_map("batchflow") is None
+
+
+NO_SECRET = status(404, "NotFound", 'secrets "a" not found', name="a", kind="secrets")
+NOT_ALLOWED = status(403, "Forbidden", 'secrets "a" is forbidden: User "ada" cannot get resource "secrets"', name="a", kind="secrets")
+METADATA = (200, b'{"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "a"}}')
+
+
+@pytest.mark.parametrize(("kind", "plural"), [("Secret", "secrets"), ("PersistentVolumeClaim", "persistentvolumeclaims")])
+@pytest.mark.parametrize(("answer", "lacks"), [(METADATA, False), (NO_SECRET, True), (NOT_ALLOWED, False)])
+def test_whether_a_secret_is_there_is_found_out_without_its_content(
+    api_server: Any, kind: str, plural: str, answer: tuple[int, bytes], lacks: bool
+) -> None:
+    """Where that may not be found out, nothing is said to be missing."""
+    found, answers = api_server
+    answers.append(answer)
+    assert found.lacks(kind, "a") is lacks
+    assert asked == [(f"/api/v1/namespaces/here/{plural}/a", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")]
+
+
+def test_whether_a_secret_is_there_is_not_known_of_a_cluster_that_does_not_answer(api_server: Any) -> None:
+    found, answers = api_server
+    answers.append(PROXY)
+    with pytest.raises(Unreachable):
+        found.lacks("Secret", "a")
 
 
 def test_a_taken_name_is_an_answer(api_server: Any) -> None:

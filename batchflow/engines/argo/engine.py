@@ -37,6 +37,9 @@ class ArgoEngine:
     def check(self, workflow: dict[str, Any]) -> None:
         self._kube.create_workflow(workflow, dry_run=True)
 
+    def lacks(self, kind: str, name: str) -> bool:
+        return self._kube.lacks(kind, name)
+
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         self._kube.create_workflow(workflow)
 

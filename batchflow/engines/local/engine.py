@@ -49,6 +49,10 @@ class LocalEngine:
     def check(self, workflow: dict[str, Any]) -> None:
         self._checked(workflow)
 
+    def lacks(self, kind: str, name: str) -> bool:
+        """There are none here: `check` says what stands for them."""
+        return False
+
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         """Returns when the engine's process is there; it lives on without this one and without its terminal."""
         folder = self._folder(self._checked(workflow).name)

@@ -1,0 +1,112 @@
+"""Watches the replicas that run: stops those that must end, and completes the calls of those that are gone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from batchflow.callrecords import CallRef, Ending
+from batchflow.deployments.endings import DELETED, error_of
+from batchflow.deployments.replicas import Replica, containers_of, reason_of_engine, reason_to_stop, replica_of
+from batchflow.engines.protocol import Engine, Observation
+from batchflow.errors import BatchflowError, NotFound
+from batchflow.store.calls import CallRecords, DeploymentRecords
+
+__all__ = ["Watcher"]
+
+_log = logging.getLogger(__name__)
+
+LOG_BYTES: Final = 2**20
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What is kept of a call between two looks."""
+
+    deadline_s: int
+    problem_since: float | None = None
+
+    def problem_s(self, replica: Replica) -> float:
+        """How long it has had a problem."""
+        if not replica.problem:
+            self.problem_since = None
+            return 0.0
+        now = time.monotonic()
+        self.problem_since = self.problem_since or now
+        return now - self.problem_since
+
+
+class Watcher:
+    """`clock` gives Unix seconds. What it keeps in memory is only to ask the store less, and for how long replicas can't be started."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._watched: dict[CallRef, _Watched] = {}
+
+    def watches(self, ref: CallRef) -> bool:
+        return ref in self._watched
+
+    def keep_only(self, refs: Collection[CallRef]) -> None:
+        """Forget all others, which another scheduler has seen to."""
+        self._watched = {ref: watched for ref, watched in self._watched.items() if ref in refs}
+
+    def look(self, records: DeploymentRecords, call: CallRecords, *, is_terminating: bool) -> None:
+        """See to a call that was submitted. Its slot is given back once nothing of its replica runs, and all about it is stored."""
+        watched = self._watched.get(call.ref) or self._begin(records, call)
+        seen = self._engine.observe(call.ref.workflow)
+        now = self._clock()
+        replica = replica_of(seen, now)
+        if replica.is_gone:
+            self._end(call, replica, watched.deadline_s)
+            self._save_logs(call, seen)
+            records.release(call.ref.call)
+            del self._watched[call.ref]
+        elif not replica.is_stopping:
+            due = reason_to_stop(replica, deadline_s=watched.deadline_s, problem_s=watched.problem_s(replica), now=now)
+            if why := DELETED if is_terminating else call.stop_reason() or due:
+                self._stop(call, why)
+
+    def _begin(self, records: DeploymentRecords, call: CallRecords) -> _Watched:
+        """At the first sight of a call, which whoever started it may have left among those that wait."""
+        if waiting := records.waiting_of(call.ref.call):
+            records.no_longer_waits(waiting)
+        request = call.request()
+        watched = self._watched[call.ref] = _Watched(request.deadline_s if request else 0)  # without one there is nothing to run for
+        return watched
+
+    def _stop(self, call: CallRecords, why: str) -> None:
+        """First the reason, or the call would end without one."""
+        call.ask_to_stop(why)
+        with suppress(NotFound):  # gone in this moment
+            self._engine.stop(call.ref.workflow)
+        _log.info("replica is stopped", extra={"deployment": call.ref.deployment, "call": call.ref.call, "why": why})
+
+    def _end(self, call: CallRecords, replica: Replica, deadline_s: int) -> None:
+        """No effect if the courier has completed the call."""
+        names = call.names()
+        if "ended.json" in names:
+            return
+        error = error_of(
+            stop_reason=call.stop_reason() or reason_of_engine(replica, deadline_s=deadline_s),
+            reply=call.reply(),
+            delivered="delivered.json" in names,
+            exit_code=replica.exit_code,
+            explanation=replica.explanation,
+        )
+        call.end(Ending(error, self._clock(), replica.exit_code))
+        _log.info("call ended", extra={"deployment": call.ref.deployment, "call": call.ref.call, "error": error})
+
+    def _save_logs(self, call: CallRecords, seen: Observation) -> None:
+        """As far as they can be had: the call has its result without them."""
+        for pod, container in containers_of(seen):
+            try:
+                tail = self._engine.log_tail(call.ref.workflow, pod, container, LOG_BYTES)
+                if tail:
+                    call.save_log(container, tail)
+            except BatchflowError as error:
+                _log.warning("log not saved", extra={"call": call.ref.call, "container": container, "error": str(error)})
