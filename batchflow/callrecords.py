@@ -11,6 +11,7 @@ from batchflow.errors import Internal, NotFound
 from batchflow.records import Record
 
 __all__ = [
+    "REPLY_LOST",
     "CallRef",
     "CallRequest",
     "Ending",
@@ -23,6 +24,9 @@ __all__ = [
     "replied_error",
     "too_large_error",
 ]
+
+# What a call's Error says where the courier was lost while the replica worked.
+REPLY_LOST: Final = "the reply was lost: its courier was started again while it waited for it"
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DEPLOYMENT_ID: Final = re.compile(r"[0-9a-f]{12}")

@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 from threading import Event
 from typing import BinaryIO, Final
 
-from batchflow.callrecords import CallRequest, Ending, Reply, replied_error, too_large_error
+from batchflow.callrecords import REPLY_LOST, CallRequest, Ending, Reply, replied_error, too_large_error
 from batchflow.courier.delivery import exchange, is_closed
 from batchflow.courier.disk import on_disk
 from batchflow.courier.health import POLL_S, Replica, connected_when_ready
@@ -41,7 +41,7 @@ class Shutdown:
 def carry(records: CallRecords, replica: Replica, *, max_reply_bytes: int, retry_s: float, shutdown: Shutdown) -> None:
     """Bring the call as far as a courier can, then wait until asked to leave.
 
-    The request is sent at most once, whoever asks however often: a courier that finds it delivered and without a reply does nothing. The
+    The request is sent at most once, whoever asks however often: a courier that finds it delivered and without a reply only says so. The
     call is ended EXIT_FOLLOWS_S after its reply, unless asked to leave before: then the exit code is known, and the scheduler's to judge.
     Raises Unreachable if the store was out of reach for `retry_s`, or when asked to leave; a reply is tried to be saved for longer.
     """
@@ -64,6 +64,7 @@ class _Courier:
             reply = self._retry(self._records.reply)
         elif done & {"delivered.json", "ended.json"}:
             _log.error("the call was delivered or ended before this courier started, and is not delivered again")
+            self._end(REPLY_LOST)  # its exit code alone might pass it off as good; no effect if it has ended
             reply = None
         else:
             reply = self._delivered()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchflow.callrecords import Ending, Reply
+from batchflow.callrecords import REPLY_LOST, Ending, Reply
 from batchflow.courier import courier as module
 from batchflow.errors import Unreachable
 from batchflow.store.calls import CallRecords
@@ -110,14 +110,14 @@ def test_a_call_waits_for_an_exit_code_after_its_reply(store: Store, monkeypatch
 @pytest.mark.parametrize(
     ("done", "error"),
     [
-        (["delivered"], None),
+        (["delivered"], REPLY_LOST),
         (["delivered", "replied"], "container replied with HTTP 500"),
         (["delivered", "replied", "ended"], "deployment deleted"),
         (["delivered", "ended"], "deployment deleted"),
         (["ended"], "deployment deleted"),
     ],
 )
-def test_a_courier_that_is_started_again_sends_nothing_twice(done: list[str], error: str | None, store: Store) -> None:
+def test_a_courier_that_is_started_again_sends_nothing_twice(done: list[str], error: str, store: Store) -> None:
     records = started_call(store)
     if "delivered" in done:
         records.deliver("the one before")
@@ -126,13 +126,13 @@ def test_a_courier_that_is_started_again_sends_nothing_twice(done: list[str], er
     if "ended" in done:
         records.end(Ending("deployment deleted", 1.0))
     with handler(lambda _: 200) as app, courier(records, app.port, health="/health") as at_work:
-        if error:
-            at_work.until_recorded("ended.json")
+        at_work.until_recorded("ended.json")
         at_work.thread.join(0.3)
         assert at_work.thread.is_alive()
     assert app.requests == []
     ending = records.ending()
-    assert (ending.error if ending else None) == error
+    assert ending is not None
+    assert ending.error == error
 
 
 def test_of_two_couriers_one_delivers(store: Store) -> None:

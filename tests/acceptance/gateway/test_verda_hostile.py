@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -186,10 +187,14 @@ def test_deletions_that_wait_leave_threads_to_others(shell: Terminal) -> None:
             connection = waiting.enter_context(closing(gateway.connect()))
             headers = {"Authorization": f"Bearer {gateway.token}"}
             connection.request("DELETE", f"{DEPLOYMENTS}/{name}?timeout=300000", headers=headers)
-            until(lambda name=name: gateway.get(f"{DEPLOYMENTS}/{name}/status").ok() == {"status": "terminating"}, "it to be deleted")
+            until(partial(is_terminating, gateway, name), "the deletion to begin")
         assert len(gateway.get(DEPLOYMENTS).ok()) == 45
         gateway.terminate()
         assert gateway.wait() == 0
+
+
+def is_terminating(gateway: Gateway, name: str) -> bool:
+    return bool(gateway.get(f"{DEPLOYMENTS}/{name}/status").ok() == {"status": "terminating"})
 
 
 def gateway_store(gateway: Gateway) -> Path:

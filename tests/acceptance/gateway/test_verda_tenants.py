@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import Json, Terminal, until
+from batchflow.gateway.tenants import Tenants
+from batchflow.settings import Settings
+from tests.acceptance.command import Json, Terminal
 from tests.acceptance.gateway.kit import Answer, Gateway, item_list, pod, serving
 from tests.acceptance.gateway.verda_kit import (
     DEPLOYMENTS,
@@ -166,17 +169,11 @@ def test_an_inference_key_that_is_removed_is_out_at_once(shell: Terminal) -> Non
         assert gateway.get("/status/job", token=THEIR_KEY["key"], headers=ID).status == 404
 
 
-def test_the_schedulers_go_on_when_a_namespace_gets_another_token(shell: Terminal) -> None:
-    """Its tenant is made anew for that, its scheduler is not."""
-    file = write(shell.folder / "credentials.yaml")
-    with serving(shell, BATCHFLOW_CREDENTIALS=str(file)) as gateway:
-        token = access_token(gateway)
-        for number in range(3):
-            write(file, tokens=[{"token": f"token-number-{number}-0123456789", "namespace": "batchflow"}])
-            name = f"job-{number}"
-            assert gateway.post(DEPLOYMENTS, deployment(name), token=token).status == 201
-            assert gateway.delete(f"{DEPLOYMENTS}/{name}", token=token).status == 200
-            until(lambda name=name: gateway.get(f"{DEPLOYMENTS}/{name}", token=token).status == 404, "the deletion")
+def test_a_namespace_that_gets_another_token_keeps_its_scheduler(tmp_path: Path) -> None:
+    """Its tenant is made anew for that; what has a running scheduler is not, or nobody would wake that any more."""
+    tenants = Tenants(Settings(engine="local", store=str(tmp_path)), {}, url="")
+    first, second = (tenants.tenant("batchflow", token) for token in ("one", "two"))
+    assert (first.token, second.token) == ("one", "two") and first.deployments is second.deployments
 
 
 def test_metrics_count_verdas_requests_by_their_routes(gateway: Gateway) -> None:

@@ -172,5 +172,5 @@ def completed(execution: AsyncInferenceExecution) -> str | None:
 def serving_verda(shell: Terminal, **environ: str) -> Iterator[Verda]:
     file = shell.folder / "credentials.json"
     write_credentials(file)
-    with serving(shell, token=KEY, BATCHFLOW_CREDENTIALS=str(file), **environ) as gateway:
+    with serving(shell, token=KEY, BATCHFLOW_CREDENTIALS=str(file), BATCHFLOW_GRACE_S="3", **environ) as gateway:
         yield Verda(gateway)

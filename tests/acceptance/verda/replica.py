@@ -24,6 +24,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -91,7 +92,6 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(200, body, self.headers["Content-Type"])
                 code = int(query.get("code", 0))
         if path != "/linger":
-            self.wfile.flush()
             self.connection.close()
             leave(code)
 
@@ -110,9 +110,9 @@ class Handler(BaseHTTPRequestHandler):
         if content_type:
             self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        with suppress(ConnectionError):  # whoever has asked was killed
+            self.end_headers()
+            self.wfile.write(body if self.command != "HEAD" else b"")
 
     def log_message(self, format: str, *args: Any) -> None:
         print(format % args, file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from batchflow.callrecords import REPLY_LOST
 from tests.acceptance.command import Terminal, until
 from tests.acceptance.verda.kit import Verda, completed, serving_verda, wait_for
 
@@ -65,9 +66,9 @@ def test_a_call_whose_courier_died_is_not_delivered_again(verda: Verda, shared_s
         execution = deployed.run("gate?name=go")
         wait_for(execution, "Inference")
         kill(shared_shell, "step courier")
+        assert completed(execution) == REPLY_LOST  # and not that all went well
         deployed.open("go")
         until(lambda: deployed.notes("down"), "the replica's end")
-        completed(execution)
         assert deployed.began() == [execution.id]
 
 

@@ -10,7 +10,7 @@ from verda.inference_client import InferenceClientError
 from verda.job_deployments import JobDeploymentStatus
 
 from tests.acceptance.command import Terminal, until
-from tests.acceptance.gateway.kit import serving
+from tests.acceptance.gateway.kit import pod, serving
 from tests.acceptance.verda.kit import (
     DELETION_MS,
     KEY,
@@ -101,6 +101,19 @@ def test_a_name_is_taken_once(verda: Verda, tmp_path: Path) -> None:
     with verda.deployed("taken"):
         with pytest.raises(APIException) as raised:
             verda.jobs.create(job_deployment("taken", tmp_path / "notes"))
+        assert raised.value.code == "conflict"
+
+
+def test_a_batch_api_and_a_job_deployment_never_share_a_name(shell: Terminal, tmp_path: Path) -> None:
+    with serving(shell) as gateway:
+        verda = Verda(gateway, key="any key")
+        with verda.deployed("one-name", deadline_s=600):
+            answer = gateway.deploy(pod("one-name"))
+            assert answer.status == 400
+            assert 'the name "one-name" is used by a job deployment' in answer.json()["message"]
+        gateway.deploy(pod("one-name")).ok()
+        with pytest.raises(APIException, match="is a deployed batch api") as raised:
+            verda.jobs.create(job_deployment("one-name", tmp_path / "notes", deadline_s=600))
         assert raised.value.code == "conflict"
 
 
