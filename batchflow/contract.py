@@ -111,7 +111,8 @@ ENV_MODELS: Final = "CORTEX_MODEL_DIR"
 ENV_CLIENT_CONFIG: Final = "CORTEX_CLI_CONFIG_DIR"
 ENV_SERVING_PORT: Final = "BATCHFLOW_SERVING_PORT"  # TensorFlow Serving's REST API
 ENV_SERVING_GRPC_PORT: Final = "BATCHFLOW_SERVING_GRPC_PORT"  # nobody uses it, but without one it does not start
-PORT_VARIABLES: Final = (ENV_PORT, ENV_SERVING_PORT, ENV_SERVING_GRPC_PORT, ENV_REPLICA_PORT)  # on one machine every pod has ports of its own
+# On one machine every pod has ports of its own.
+PORT_VARIABLES: Final = (ENV_PORT, ENV_SERVING_PORT, ENV_SERVING_GRPC_PORT, ENV_REPLICA_PORT)
 ENV_PROGRESS: Final = "ARGO_PROGRESS_FILE"
 MNT_DIR: Final = "/mnt"
 OUTPUT_DIR: Final = "/tmp/batchflow"

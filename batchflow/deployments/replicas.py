@@ -31,7 +31,7 @@ class Replica:
 
     Attributes:
         is_gone: nothing of it runs, or will run.
-        is_stopping: somebody has asked for its end.
+        is_stopping: somebody has asked for its end, or deleted its workflow.
         is_timed_out: the engine itself has ended it, at the end of the time that it had for starting and working.
         started: when main was started, Unix seconds, cut off; None if it never was, as far as is known.
         exit_code: main's; None until it ended, and if it never ran.
@@ -54,7 +54,7 @@ def replica_of(seen: Observation, now: float) -> Replica:
     mains = [container for pod in seen.pods for container in pod_status.containers(pod) if container["name"] == contract.CONTAINER_MAIN]
     return Replica(
         is_gone=_is_gone(seen, now),
-        is_stopping=seen.workflow is not None and workflow_status.is_stopped(seen.workflow),
+        is_stopping=seen.workflow is None or workflow_status.is_stopped(seen.workflow),
         is_timed_out=any(text.startswith(workflow_status.DEADLINE_WORDS) for text in said),
         started=max(filter(None, map(_started, mains)), default=None),
         exit_code=_exit_code(seen.workflow, mains),

@@ -21,6 +21,8 @@ __all__ = ["Watcher"]
 _log = logging.getLogger(__name__)
 
 LOG_BYTES: Final = 2**20
+# After it was stopped: its pod's grace period (compiler/call.py), and a moment.
+KILL_AFTER_S: Final = 35.0
 
 
 @dataclass(slots=True)
@@ -29,6 +31,14 @@ class _Watched:
 
     deadline_s: int
     problem_since: float | None = None
+    stopping_since: float | None = None
+    is_killed: bool = False
+
+    def stopping_s(self) -> float:
+        """How long it has been stopping, asked when it is."""
+        now = time.monotonic()
+        self.stopping_since = self.stopping_since or now
+        return now - self.stopping_since
 
     def problem_s(self, replica: Replica) -> float:
         """How long it has had a problem."""
@@ -66,7 +76,11 @@ class Watcher:
             self._save_logs(call, seen)
             records.release(call.ref.call)
             del self._watched[call.ref]
-        elif not replica.is_stopping:
+        elif replica.is_stopping:
+            if not watched.is_killed and watched.stopping_s() > KILL_AFTER_S:
+                self._kill(call, seen)
+                watched.is_killed = True
+        else:
             due = reason_to_stop(replica, deadline_s=watched.deadline_s, problem_s=watched.problem_s(replica), now=now)
             if why := DELETED if is_terminating else call.stop_reason() or due:
                 self._stop(call, why)
@@ -85,6 +99,12 @@ class Watcher:
         with suppress(NotFound):  # gone in this moment
             self._engine.stop(call.ref.workflow)
         _log.info("replica is stopped", extra={"deployment": call.ref.deployment, "call": call.ref.call, "why": why})
+
+    def _kill(self, call: CallRecords, seen: Observation) -> None:
+        """What does not end at SIGTERM. Its logs may vanish with it."""
+        self._save_logs(call, seen)
+        self._engine.kill(call.ref.workflow)
+        _log.warning("replica is killed", extra={"deployment": call.ref.deployment, "call": call.ref.call})
 
     def _end(self, call: CallRecords, replica: Replica, deadline_s: int) -> None:
         """No effect if the courier has completed the call."""

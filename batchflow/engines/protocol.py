@@ -77,6 +77,13 @@ class Engine(Protocol):
         """
         ...
 
+    def kill(self, name: str) -> None:
+        """End what still runs of a workflow that was stopped longer ago than its pods' grace period; returns at once.
+
+        That workflow may vanish with it. No effect where nothing outlives its grace period.
+        """
+        ...
+
     def delete(self, name: str) -> None:
         """Remove a workflow that ended, its pods and their logs; no effect if there is none."""
         ...

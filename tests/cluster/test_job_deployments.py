@@ -34,6 +34,7 @@ from tests.cluster.verda import (
 )
 
 BRIEF_S = 5  # a deadline
+NO_IMAGE = "batchflow.local/no-such-image:1"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -186,15 +187,21 @@ def test_one_that_runs_and_one_that_waits_are_stopped(cluster: Cluster, verda: V
 
 
 @pytest.mark.extended
-def test_deadlines_and_an_image_without_a_command(cluster: Cluster, verda: Verda) -> None:
-    """The last takes longest: what keeps Argo from starting a pod may pass, so a minute is waited."""
+def test_deadlines_and_replicas_that_can_not_start(cluster: Cluster, verda: Verda) -> None:
+    """All at once, since each takes a while: what keeps a pod from starting may pass, and what ignores SIGTERM gets its grace period."""
+    cluster.kubectl("create", "secret", "generic", "fleeting", "--from-literal=value=x")
     verda.create("speechless", overrides=False)
-    speechless = verda.run("speechless", "job")
+    verda.create("imageless", image=NO_IMAGE)
+    verda.create("secretless", secret="fleeting")
+    cluster.kubectl("delete", "secret", "fleeting")
+    words = {"speechless": "entrypoint_overrides", "imageless": NO_IMAGE, "secretless": '"fleeting" not found'}
+    never_started = {name: verda.run(name, "job") for name in words}
     verda.create("brief", replicas=2, deadline_s=BRIEF_S)
-    executions = [verda.run("brief", path) for path in ("gate?name=never", "stubborn")]
-    assert [completed(execution) for execution in executions] == [f"deadline of {BRIEF_S}s exceeded"] * 2
+    brief = [verda.run("brief", path) for path in ("gate?name=never", "stubborn")]
+    assert [completed(execution) for execution in brief] == [f"deadline of {BRIEF_S}s exceeded"] * 2
     assert [note.payload for note in notes(cluster, "brief", "down")] == [143], "the other was killed"
-    error = completed(speechless)
-    assert error and "entrypoint_overrides" in error, error
-    assert not pods(cluster, "speechless")
-    assert verda.jobs.get_status("speechless") is JobDeploymentStatus.RUNNING
+    for name, execution in never_started.items():
+        error = completed(execution)
+        assert error and error.startswith("replica could not be started: ") and words[name] in error, error
+        assert verda.jobs.get_status(name) is JobDeploymentStatus.RUNNING
+        assert not began(cluster, name)

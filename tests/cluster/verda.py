@@ -26,9 +26,16 @@ DELETION_MS = 120_000
 
 
 def job_deployment(
-    cluster: Cluster, name: str, *, replicas: int = 2, deadline_s: int = 600, secret: str = "", overrides: bool = True
+    cluster: Cluster,
+    name: str,
+    *,
+    replicas: int = 2,
+    deadline_s: int = 600,
+    secret: str = "",
+    overrides: bool = True,
+    image: str = IMAGE,
 ) -> JobDeployment:
-    """Of the replica's app, whose image has no command of its own."""
+    """Of the replica's app. `secret` is the name of one for its variable SECRET."""
     env = {"NOTEBOOK": name, "RECORDER": cluster.recorder.url}
     variables = [EnvVar(key, value, EnvVarType.PLAIN) for key, value in env.items()]
     if secret:
@@ -38,7 +45,7 @@ def job_deployment(
         name=name,
         containers=[
             Container(
-                image=IMAGE,
+                image=image,
                 exposed_port=PORT,
                 healthcheck=HealthcheckSettings(enabled=True, port=PORT, path="/health"),
                 entrypoint_overrides=command,

@@ -178,6 +178,7 @@ def test_the_best_explanation_of_an_end_that_was_not_mains(seen: Observation, ex
 
 def test_somebody_has_asked_for_its_end() -> None:
     assert replica_of(Observation(workflow(shutdown=True), []), NOW).is_stopping
+    assert replica_of(Observation(None, [pod()]), NOW).is_stopping
     assert not replica_of(Observation(workflow(), []), NOW).is_stopping
 
 

@@ -53,6 +53,11 @@ class ArgoEngine:
             where = f"namespace {self._settings.namespace}"
             raise NotFound(f"there is no workflow {name}", where=where, hint="if it was just submitted, try again")
 
+    def kill(self, name: str) -> None:
+        # Argo sends SIGKILL from within the container, whose first process, Argo's own, the kernel shields from that. Kubelet, which ends
+        # the pods of a workflow that is deleted, does it from outside.
+        self._kube.delete_workflow(name)
+
     def delete(self, name: str) -> None:
         self._kube.delete_workflow(name)
 

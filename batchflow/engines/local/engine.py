@@ -84,6 +84,9 @@ class LocalEngine:
         with _usable(folder):
             folder.request_stop()
 
+    def kill(self, name: str) -> None:
+        """No effect: whatever outlives its grace period gets SIGKILL."""
+
     def delete(self, name: str) -> None:
         """Waits a moment for the engine's process, which outlives the job's final status; raises InvalidInput if it still runs then."""
         folder = self._folder(name)

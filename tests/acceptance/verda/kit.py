@@ -99,9 +99,11 @@ class Verda:
         """A deployment of replica.py, which is gone in the end with all its replicas, if the test has not deleted it."""
         notes = Path(mkdtemp(dir=self.gateway.shell.folder)) / "notes"
         self.jobs.create(job_deployment(name, notes, **options))
-        yield Deployed(self, name, notes)
-        if name in self.names():
-            self.jobs.delete(name, timeout=DELETION_MS)
+        try:
+            yield Deployed(self, name, notes)
+        finally:
+            if name in self.names():
+                self.jobs.delete(name, timeout=DELETION_MS)
         assert name not in self.names()
 
 

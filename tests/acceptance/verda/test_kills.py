@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from verda.inference_client import InferenceClientError
 
 from batchflow.callrecords import REPLY_LOST
 from tests.acceptance.command import Terminal, until
@@ -35,6 +39,29 @@ def test_never_more_replicas_than_allowed_while_the_gateway_is_killed_and_restar
         assert [completed(deployed.execution(id)) for id in ids] == [None] * JOBS
         assert deployed.most_at_once() <= 2
         assert sorted(deployed.began()) == sorted(ids), "each is delivered once"
+
+
+def test_what_was_accepted_is_there_when_the_gateway_was_killed_while_it_took_calls(verda: Verda) -> None:
+    with verda.deployed("accepting") as deployed:
+        verda.jobs.pause("accepting")
+        accepted: list[str] = []
+
+        def submit() -> None:
+            inference = deployed.inference
+            with suppress(InferenceClientError):  # the gateway is gone
+                for number in range(10**6):
+                    accepted.append(inference.run({}, path="job", headers={"X-Inference-Id": f"{len(accepted)}-{number}"}).id)
+
+        for seen in (20, 40, 60):
+            with ThreadPoolExecutor(1) as pool:
+                submitting = pool.submit(submit)
+                until(lambda seen=seen: len(accepted) >= seen, "calls to be accepted", verda.gateway.log)  # type: ignore[misc]
+                verda.gateway.kill()
+                submitting.result()
+            verda.gateway.start()
+        assert {deployed.execution(id).status_json()["Status"] for id in accepted} == {"Queue"}
+        verda.jobs.purge_queue("accepting")
+        assert {deployed.execution(id).status_json()["Error"] for id in accepted} == {"purged from queue"}
 
 
 def test_two_gateways_of_one_store_share_its_slots(shell: Terminal) -> None:

@@ -14,6 +14,7 @@ from verda.inference_client import AsyncStatus
 from batchflow.callrecords import new_call
 from batchflow.store.calls import JobDeployments
 from batchflow.store.directory import DirectoryStore
+from tests.acceptance.command import until
 from tests.acceptance.verda.kit import Deployed, Verda, completed, wait_for
 
 BINARY = bytes(range(256)) * 5000
@@ -64,8 +65,7 @@ def test_queue_inference_completed(deployed: Deployed) -> None:
 def test_a_replica_that_is_not_ready_yet_leaves_its_call_in_the_queue(verda: Verda) -> None:
     with verda.deployed("getting-ready", start="unhealthy") as deployed:
         execution = deployed.run("job")
-        while not deployed.notes("up"):
-            assert execution.status_json()["Status"] == "Queue"
+        until(lambda: deployed.notes("up"), "the replica")
         assert execution.status_json()["Status"] == "Queue"
 
 

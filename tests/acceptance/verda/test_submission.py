@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from verda.inference_client import InferenceClientError
 
-from tests.acceptance.command import Terminal
+from tests.acceptance.command import Terminal, until
 from tests.acceptance.verda.kit import Deployed, Verda, completed, serving_verda
 
 LIMIT = 64 * 2**20
@@ -138,8 +138,7 @@ def test_the_sdk_without_a_response_and_in_one_go(deployed: Deployed) -> None:
     answer = deployed.inference.run_sync({"n": 2}, path="echo")
     assert (answer.status_code, answer.output()["StatusPath"]) == (202, "/status/taker")
     completed(deployed.execution(answer.output()["Id"]))
-    while len(deployed.began()) < before + 2:
-        pass
+    until(lambda: len(deployed.began()) == before + 2, "both calls to reach a replica", deployed.began)
 
 
 def test_an_id_is_made_if_none_is_given(deployed: Deployed) -> None:
@@ -186,6 +185,30 @@ def test_an_unknown_deployment(verda: Verda) -> None:
     for path in ("/nobody", "/nobody/job", "/nobody/health"):
         answer = verda.gateway.request("POST", path)
         assert (answer.status, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "//",
+        "//taker/echo",
+        "/%74aker/echo",
+        "/taker%2Fecho",
+        "/../taker",
+        "/%00",
+        "/TAKER",
+        "/status",
+        "/status/",
+        "/status/..",
+        "/result/%FF",
+    ],
+)
+def test_what_only_looks_like_a_deployment(deployed: Deployed, target: str) -> None:
+    before = len(deployed.began())
+    answer = deployed.verda.gateway.request("GET", target, headers={"X-Inference-Id": "nobody"})
+    assert (answer.status, answer.json()["code"], set(answer.json())) == (404, "not_found", {"code", "message"})
+    assert len(deployed.began()) == before
 
 
 def test_a_body_up_to_the_limit_and_no_larger(shell: Terminal) -> None:
