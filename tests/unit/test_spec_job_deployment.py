@@ -311,4 +311,5 @@ def test_an_unknown_key_is_ignored_unless_it_is_strict(path: str) -> None:
     document = full_document()
     assert parsed(document, strict=True) == parsed(document)
     assert parsed(changed(path, 1, of=document)) == parsed(document)
-    assert refused(changed(path, 1, of=document), strict=True) == f'{path.removesuffix("key").removesuffix(".")} key "key" is not supported'.strip()
+    where = path.removesuffix("key").removesuffix(".")
+    assert refused(changed(path, 1, of=document), strict=True) == f'{where} key "key" is not supported'.strip()
