@@ -25,7 +25,6 @@ WINDOW_BYTES: Final = 1 << 16  # of a chunk, split into lines at once
 MAX_TEXT_BYTES: Final = 1 << 20
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
-_SPACE_IN: Final = re.compile(rb"[ \t\r]")
 _NUMBER_CHARS: Final = re.compile(rb"[-+.eE0-9]*")
 _QUOTED_BYTES: Final = 24  # of what follows an error
 _BOM: Final = b"\xef\xbb\xbf"
@@ -89,7 +88,8 @@ class JsonStream:
     def _lines(self) -> Iterator[list[bytes]]:
         """The fast way: up to the first line that is not one value, or not whole."""
         while (window := self._window()) is not None:
-            lines, is_compact, at = window.split(b"\n"), not _SPACE_IN.search(window), 0
+            lines, at = window.split(b"\n"), 0
+            is_compact = not (b" " in window or b"\r" in window or b"\t" in window)
             while at < len(lines):
                 some = lines[at : at + self.wanted]
                 at += len(some)
