@@ -63,10 +63,14 @@ def _accounting(job: Job, count: int) -> Span:
 
 
 def _grown(plan: Plan, what: str, sizes: tuple[int, int], sides: Mapping[str, Side]) -> Iterator[Figure]:
-    """Of ours; beside it how the bare side's rate changes, since a server may get slower itself."""
+    """Of ours; where a server may get slower itself, over how the bare side's rate changes."""
     few, many = sizes
     measured = {f"{name} {count:,}": partial(side, count) for name, side in sides.items() for count in sizes}
     spans = interleaved(measured, plan.rounds)
     grown = {name: compared("", spans[f"{name} {many:,}"], spans[f"{name} {few:,}"]) for name in sides}
-    beside = f"; bare {grown['bare'].median:.2f} ×" if "bare" in grown else ""
-    yield Figure(f"{what}: {many:,} batches against {few:,}", grown["ours"].values, "×", FLAT, grown["ours"].sides + beside)
+    values, beside, name = grown["ours"].values, "", f"{what}: {many:,} batches against {few:,}"
+    if "bare" in grown:
+        values = tuple(ours / bare for ours, bare in zip(values, grown["bare"].values, strict=True))
+        beside = f": {grown['ours'].median:.2f} ×; bare {grown['bare'].median:.2f} ×"
+        name += ", over the bare loop's"
+    yield Figure(name, values, "×", FLAT, grown["ours"].sides + beside)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Protocol
+from itertools import accumulate, islice
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -21,6 +21,8 @@ from batchflow.spec.model import MAX_BATCH_BYTES, FilePathLister, ItemList, Sour
 from batchflow.store.protocol import SourceFile, Sources
 
 __all__ = ["Batch", "Position", "cut", "recut"]
+
+TAKEN: Final = 1000  # at a time: of a batch that is too large not much more is read than fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +48,17 @@ class Batch:
 class _Items(Protocol):
     """A stream of items as compact JSON texts that knows where it is."""
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def take(self, most: int) -> list[bytes]:
+        """The next items, at most `most`; empty at the end."""
+        ...
 
     @property
     def position(self) -> Position:
         """Behind the latest item."""
         ...
 
-    @property
-    def where(self) -> str:
-        """Names the latest item in an error."""
+    def where(self, back: int) -> str:
+        """Names an item in an error: the latest, or the one `back` before it among those taken with it."""
         ...
 
 
@@ -94,13 +97,13 @@ def recut(source: Source, files: Iterable[SourceFile] | None, sources: Sources, 
 def _cut(items: _Items, batch_size: int, index: int) -> Iterator[Batch]:
     texts: list[bytes] = []
     size_bytes = 1
-    for text in items:
-        if not text.isascii():
-            text = _sendable(text)
-        size_bytes += len(text) + 1
+    while taken := items.take(min(batch_size - len(texts), TAKEN)):
+        if not all(map(bytes.isascii, taken)):
+            taken = list(map(_sendable, taken))
+        before, size_bytes = size_bytes, size_bytes + sum(map(len, taken)) + len(taken)
         if size_bytes >= MAX_BATCH_BYTES:
-            raise _too_large(items.where, index, len(text), size_bytes, len(texts) + 1)
-        texts.append(text)
+            raise _too_large(items, taken, before, index, len(texts))
+        texts += taken
         if len(texts) == batch_size:
             yield _batch(index, texts, items.position)
             texts, size_bytes, index = [], 1, index + 1
@@ -117,12 +120,16 @@ def _sendable(text: bytes) -> bytes:
     return text.replace("\ufffe".encode(), b"\\ufffe").replace("\uffff".encode(), b"\\uffff")
 
 
-def _too_large(where: str, index: int, item_bytes: int, batch_bytes: int, items: int) -> InvalidInput:
+def _too_large(items: _Items, taken: list[bytes], size_bytes: int, index: int, there: int) -> InvalidInput:
+    """The error about the first of `taken` that does not fit behind the batch's `there` items, of `size_bytes`."""
     limit = MAX_BATCH_BYTES - 1
-    if items == 1:
-        what = f"the item has size {item_bytes} bytes which exceeds the limit ({limit - 2} bytes)"
+    sizes = list(accumulate((len(text) + 1 for text in taken), initial=size_bytes))[1:]
+    number = next(number for number, size in enumerate(sizes, 1) if size > limit)
+    text, size_bytes, where = taken[number - 1], sizes[number - 1], items.where(len(taken) - number)
+    if there + number == 1:
+        what = f"the item has size {len(text)} bytes which exceeds the limit ({limit - 2} bytes)"
         return InvalidInput(what, where=where, hint="store it as a file and send its path", kind="batchapi.item_size_exceeds_limit")
-    what = f"batch {index} has {batch_bytes} bytes with this item, its item number {items}, which exceeds the limit ({limit} bytes)"
+    what = f"batch {index} has {size_bytes} bytes with this item, its item number {there + number}, which exceeds the limit ({limit} bytes)"
     return InvalidInput(what, where=where, hint="use a smaller batch_size")
 
 
@@ -131,18 +138,17 @@ class _ListItems:
         self._items = items
         self._next = start.file
 
-    def __iter__(self) -> Iterator[bytes]:
-        for item in islice(self._items, self._next, None):
-            self._next += 1
-            yield orjson.dumps(item)
+    def take(self, most: int) -> list[bytes]:
+        texts = [orjson.dumps(item) for item in self._items[self._next : self._next + most]]
+        self._next += len(texts)
+        return texts
 
     @property
     def position(self) -> Position:
         return Position(self._next)
 
-    @property
-    def where(self) -> str:
-        return f"{ItemList.key}: item {self._next - 1}"
+    def where(self, back: int) -> str:
+        return f"{ItemList.key}: item {self._next - 1 - back}"
 
 
 class _PathItems:
@@ -151,21 +157,19 @@ class _PathItems:
     def __init__(self, files: Iterable[SourceFile], start: Position) -> None:
         self._files = islice(files, start.file, None)
         self._next = start.file
-        self._path = ""
+        self._paths: list[str] = []
 
-    def __iter__(self) -> Iterator[bytes]:
-        for file in self._files:
-            self._next += 1
-            self._path = file.path
-            yield orjson.dumps(file.path)
+    def take(self, most: int) -> list[bytes]:
+        self._paths = [file.path for file in islice(self._files, most)]
+        self._next += len(self._paths)
+        return list(map(orjson.dumps, self._paths))
 
     @property
     def position(self) -> Position:
         return Position(self._next)
 
-    @property
-    def where(self) -> str:
-        return f"{FilePathLister.key}: {self._path}"
+    def where(self, back: int) -> str:
+        return f"{FilePathLister.key}: {self._paths[-1 - back]}"
 
 
 class _FileItems:
@@ -178,8 +182,16 @@ class _FileItems:
         self._backoff = backoff
         self._file = -1  # whose stream `_stream` is
         self._stream: JsonStream
+        self._wanted = 1
+        self._read = self._lists()
 
-    def __iter__(self) -> Iterator[bytes]:
+    def take(self, most: int) -> list[bytes]:
+        self._wanted = most
+        if self._file >= 0:
+            self._stream.wanted = most
+        return next(self._read, [])
+
+    def _lists(self) -> Iterator[list[bytes]]:
         for number, file in self._files:
             at = self._start if number == self._start.file else Position(number)
             while True:
@@ -188,6 +200,7 @@ class _FileItems:
                         if at.offset:
                             content.seek(at.offset)
                         self._stream = JsonStream(content, file.path, offset=at.offset, item=at.item, line=at.line)
+                        self._stream.wanted = self._wanted
                         self._file = number
                         yield from self._stream
                     break
@@ -202,6 +215,5 @@ class _FileItems:
         stream = self._stream
         return Position(self._file, stream.offset, stream.item, stream.line)
 
-    @property
-    def where(self) -> str:
-        return f"{self._stream.path}:{self._stream.item_line}: item {self._stream.item - 1}"
+    def where(self, back: int) -> str:
+        return f"{self._stream.path}:{self._stream.item_line - back}: item {self._stream.item - 1 - back}"

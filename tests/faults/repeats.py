@@ -65,10 +65,10 @@ def repeats(evidence: Evidence, handled: Mapping[int, Sequence[Handling]], attem
     reasons: Counter[str] = Counter()
     for index, all_of_it in handled.items():
         extra = len(all_of_it) - attempts.get(index, 1)
-        pairs = list(pairwise(all_of_it))
-        # Behind one that raised most likely comes the next attempt: those are taken last.
-        pairs.sort(key=lambda pair: pair[0].raised)
-        reasons.update(_reason(evidence.hits, first, second) for first, second in pairs[: max(0, extra)])
+        found = [(_reason(evidence.hits, first, second), first.raised) for first, second in pairwise(all_of_it)]
+        # Nothing tells a repetition from a next attempt: a fault in between makes it one; behind one that raised comes rather an attempt.
+        found.sort(key=lambda pair: (pair[0] == UNEXPLAINED, pair[1]))
+        reasons.update(reason for reason, _ in found[: max(0, extra)])
     return dict(reasons)
 
 

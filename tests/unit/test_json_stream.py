@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchflow.enqueuer.compact import compact
-from batchflow.enqueuer.json_stream import MAX_TEXT_BYTES, JsonStream
+from batchflow.enqueuer.json_stream import CHUNK_BYTES, MAX_TEXT_BYTES, WINDOW_BYTES, JsonStream
 from batchflow.errors import InvalidInput
 
 
-def texts(data: bytes, chunk_bytes: int = 1 << 20) -> list[bytes]:
-    return list(JsonStream(io.BytesIO(data), "s3://b/f.json", chunk_bytes=chunk_bytes))
+def texts(data: bytes, chunk_bytes: int = 1 << 20, wanted: int = 1) -> list[bytes]:
+    stream = JsonStream(io.BytesIO(data), "s3://b/f.json", chunk_bytes=chunk_bytes)
+    stream.wanted = wanted
+    return [text for some in stream for text in some]
 
 
 SPACE = st.text(" \t\r\n", max_size=4)
@@ -25,22 +27,22 @@ VALUES = st.recursive(
 )
 
 
-@given(st.lists(st.tuples(VALUES, st.sampled_from([None, 0, 2]), st.booleans(), SPACE)), SPACE, st.integers(1, 40))
+@given(st.lists(st.tuples(VALUES, st.sampled_from([None, 0, 2]), st.booleans(), SPACE)), SPACE, st.integers(1, 40), st.integers(1, 5))
 def test_any_values_with_any_white_space_in_any_chunks_give_their_compact_texts(
-    written: list[tuple[Any, int | None, bool, str]], before: str, chunk_bytes: int
+    written: list[tuple[Any, int | None, bool, str]], before: str, chunk_bytes: int, wanted: int
 ) -> None:
     data = before
     for value, indent, ascii_only, space in written:
         data += json.dumps(value, indent=indent, ensure_ascii=ascii_only) + (space or "\n")
     expected = [json.dumps(value, separators=(",", ":"), ensure_ascii=ascii_only).encode() for value, _, ascii_only, _ in written]
-    assert texts(data.encode("utf-8", "surrogatepass"), chunk_bytes) == expected
+    assert texts(data.encode("utf-8", "surrogatepass"), chunk_bytes, wanted) == expected
 
 
-@given(st.lists(VALUES, max_size=4), st.booleans())
-def test_a_value_a_line_gives_their_compact_texts(values: list[Any], ascii_only: bool) -> None:
+@given(st.lists(VALUES, max_size=9), st.booleans(), st.integers(1, 5))
+def test_a_value_a_line_gives_their_compact_texts(values: list[Any], ascii_only: bool, wanted: int) -> None:
     written = "".join(json.dumps(value, ensure_ascii=ascii_only) + "\n" for value in values)
     expected = [json.dumps(value, separators=(",", ":"), ensure_ascii=ascii_only).encode() for value in values]
-    assert texts(written.encode()) == expected
+    assert texts(written.encode(), wanted=wanted) == expected
 
 
 @given(VALUES, st.booleans(), st.sampled_from([None, 0, 1, 4]))
@@ -113,14 +115,36 @@ def test_no_more_is_read_than_one_value_may_have_before_it_is_refused() -> None:
     assert file.tell() <= 3 * MAX_TEXT_BYTES
 
 
-@given(st.lists(VALUES, min_size=1, max_size=6), st.sampled_from([" ", "\n", "\n\n", " \r\n"]), st.integers(1, 30))
-def test_reading_goes_on_at_the_place_behind_any_value(values: list[Any], separator: str, chunk_bytes: int) -> None:
-    data = separator.join(json.dumps(value, indent=1) for value in values).encode()
+@given(
+    st.lists(VALUES, min_size=1, max_size=9),
+    st.sampled_from([None, 1]),
+    st.sampled_from([" ", "\n", "\n\n", " \r\n"]),
+    st.integers(1, 60),
+    st.integers(1, 4),
+)
+def test_reading_goes_on_at_the_place_behind_any_list(
+    values: list[Any], indent: int | None, separator: str, chunk_bytes: int, wanted: int
+) -> None:
+    data = separator.join(json.dumps(value, indent=indent) for value in values).encode()
     stream = JsonStream(io.BytesIO(data), "f", chunk_bytes=chunk_bytes)
-    seen = [(text, stream.item, stream.item_line, stream.offset, stream.line) for text in stream]
-    assert len(seen) == len(values)
+    stream.wanted = wanted
+    seen = [(some, stream.item, stream.item_line, stream.offset, stream.line) for some in stream]
+    every = [text for some, *_ in seen for text in some]
+    assert len(every) == len(values)
+    assert all(len(some) <= wanted for some, *_ in seen)
+    places = {item: item_line for _, item, item_line, _, _ in seen}
     for _, item, _, offset, line in seen:
         rest = io.BytesIO(data)
         rest.seek(offset)
         again = JsonStream(rest, "f", offset=offset, item=item, line=line, chunk_bytes=chunk_bytes)
-        assert [(text, again.item, again.item_line) for text in again] == [it[:3] for it in seen[item:]]
+        one_by_one = [(some, again.item, again.item_line) for some in again]
+        assert [text for some, *_ in one_by_one for text in some] == every[item:]
+        assert all(places.get(item, item_line) == item_line for _, item, item_line in one_by_one)
+
+
+def test_a_file_of_several_windows_is_read_in_lists_of_whole_lines() -> None:
+    written = [f'{{"n":{number},"text":"{"x" * (number % 700)}"}}'.encode() for number in range(1000)]
+    assert 3 * WINDOW_BYTES < sum(map(len, written)) < CHUNK_BYTES
+    assert texts(b"\n".join(written), wanted=64) == written
+    long = b'"' + b"x" * (2 * WINDOW_BYTES) + b'"'
+    assert texts(b"1\n" + long + b"\n2\n", wanted=64) == [b"1", long, b"2"]
