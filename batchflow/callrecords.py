@@ -11,6 +11,7 @@ from batchflow.errors import Internal, NotFound
 from batchflow.records import Record
 
 __all__ = [
+    "NOT_ACCEPTED",
     "REPLY_LOST",
     "CallRef",
     "CallRequest",
@@ -19,14 +20,17 @@ __all__ = [
     "JobDeploymentRecord",
     "Reply",
     "check_deployment_name",
+    "incomplete_error",
     "new_call",
     "new_deployment_id",
     "replied_error",
     "too_large_error",
 ]
 
-# What a call's Error says where the courier was lost while the replica worked.
-REPLY_LOST: Final = "the reply was lost: its courier was started again while it waited for it"
+# What a call's Error says if nobody knows what the replica answered, or whether it did.
+REPLY_LOST: Final = "the reply was lost: its courier was killed, or could not save it"
+# And if it can't even have read the request.
+NOT_ACCEPTED: Final = "replica exited before accepting the job"
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DEPLOYMENT_ID: Final = re.compile(r"[0-9a-f]{12}")
@@ -73,6 +77,11 @@ class CallRef:
     def arrived_ns(self) -> int:
         """Unix nanoseconds."""
         return int(self.call.partition("-")[0])
+
+    @property
+    def arrived(self) -> float:
+        """Unix seconds."""
+        return self.arrived_ns / 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,11 @@ class Ending(Record):
 def replied_error(status: int) -> str:
     """What a call's Error says of a reply with this status; empty if that went well."""
     return f"container replied with HTTP {status}" if status >= 400 else ""
+
+
+def incomplete_error(why: str) -> str:
+    """What a call's Error says of a reply that began, and did not come to its end."""
+    return f"container gave no whole HTTP reply: {why}"
 
 
 def too_large_error(limit_bytes: int) -> str:

@@ -17,16 +17,16 @@ from batchflow.cli.options import EXIT_ENDED_OTHERWISE, Context
 from batchflow.client import Client
 from batchflow.contract import ENV_CREDENTIALS, GATEWAY_PORT
 from batchflow.deployments.calls import COMPLETED, Calls
+from batchflow.deployments.deletion import Deletion
 from batchflow.deployments.listing import CallView, call_view, deployment_view, find_call, latest_calls
 from batchflow.deployments.replicalogs import replica_lines
-from batchflow.deployments.scheduler import Scheduler
-from batchflow.deployments.service import TERMINATING, UNCHANGED, Deployments
+from batchflow.deployments.service import UNCHANGED, Deployments
 from batchflow.errors import InvalidInput, NotFound, Unreachable
 from batchflow.spec.computeresource import Rules, parse_rules
 from batchflow.spec.deploymentfile import check_job_deployments
 from batchflow.spec.fields import Field
 from batchflow.spec.reader import Document, read_document
-from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.calls import TERMINATING, CallRecords, DeploymentRecords, JobDeployments
 
 __all__ = ["delete", "deploy", "find", "job", "jobs", "jobs_text", "logs", "stop", "watch"]
 
@@ -124,14 +124,14 @@ def delete(context: Context, client: Client, records: DeploymentRecords) -> None
     It does what else a gateway does, since there may be none.
     """
     services, name = client.services, records.name
-    scheduler = Scheduler(services.store, services.engine, services.completed, _rules)
+    deletion = Deletion(records, services.engine)
     records.set_flag(TERMINATING, True)
     deadline = time.monotonic() + _END_LIMIT_S
     while (left := find(client, name)) and left.deployment_id == records.deployment_id:
         if time.monotonic() > deadline:
             hint = f"see what batchflow get {name} says, and try again"
             raise Unreachable(f"replicas still run {_END_LIMIT_S:.0f} s after they were to end", where=name, hint=hint)
-        scheduler.delete(name)
+        deletion.advance()
         time.sleep(_POLL_S)
     show.message(context, f"deleted {name}")
 

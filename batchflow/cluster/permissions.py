@@ -67,6 +67,7 @@ USER: Final = Role(
         Rule(_ARGO, "workflows", ("patch",), "stop"),
         Rule(_ARGO, "workflows", ("delete",), "delete, prune"),
         Rule("", "pods", ("list",), "get shows how many workers run, and what they wait for"),
+        Rule("", "pods", ("delete",), "end a replica that goes on though its workflow was deleted"),
         Rule("", "pods/log", ("get",), "logs"),
         Rule("", "configmaps", ("get",), "the store, the image and the version of the steps here", (contract.CONFIG_MAP,)),
     ),

@@ -13,10 +13,20 @@ from tempfile import TemporaryFile
 from threading import Event
 from typing import BinaryIO, Final
 
-from batchflow.callrecords import REPLY_LOST, CallRequest, Ending, Reply, replied_error, too_large_error
+from batchflow.callrecords import (
+    NOT_ACCEPTED,
+    REPLY_LOST,
+    CallRequest,
+    Ending,
+    Reply,
+    incomplete_error,
+    replied_error,
+    too_large_error,
+)
 from batchflow.courier.delivery import exchange, is_closed
 from batchflow.courier.disk import on_disk
 from batchflow.courier.health import POLL_S, Replica, connected_when_ready
+from batchflow.courier.incoming import BrokenOff
 from batchflow.errors import Unreachable
 from batchflow.retry import Retry
 from batchflow.store.calls import CallRecords
@@ -43,6 +53,7 @@ def carry(records: CallRecords, replica: Replica, *, max_reply_bytes: int, retry
 
     The request is sent at most once, whoever asks however often: a courier that finds it delivered and without a reply only says so. The
     call is ended EXIT_FOLLOWS_S after its reply, unless asked to leave before: then the exit code is known, and the scheduler's to judge.
+    That there is no reply is stored, too: where that is missing, the scheduler must take it that a reply was lost.
     Raises Unreachable if the store was out of reach for `retry_s`, or when asked to leave; a reply is tried to be saved for longer.
     """
     _Courier(records, replica, max_reply_bytes, retry_s, shutdown).run()
@@ -61,16 +72,19 @@ class _Courier:
     def run(self) -> None:
         done = self._retry(self._records.names)
         if "reply.json" in done:
-            reply = self._retry(self._records.reply)
+            self._end_by(self._retry(self._records.reply))
+        elif "unanswered.json" in done:
+            self._note_unanswered(self._retry(self._records.unanswered) or "")
         elif done & {"delivered.json", "ended.json"}:
             _log.error("the call was delivered or ended before this courier started, and is not delivered again")
-            self._end(REPLY_LOST)  # its exit code alone might pass it off as good; no effect if it has ended
-            reply = None
+            self._end(REPLY_LOST)  # no effect if it has ended
         else:
-            reply = self._delivered()
-        if reply is not None and not self._shutdown.asked.wait(EXIT_FOLLOWS_S):
-            self._end(replied_error(reply.status))
+            self._end_by(self._delivered())
         self._shutdown.asked.wait()
+
+    def _end_by(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self._end_soon(replied_error(reply.status))
 
     def _delivered(self) -> Reply | None:
         """The reply, once it is saved; None if there is none to be saved, whatever the reason."""
@@ -104,14 +118,18 @@ class _Courier:
 
     def _exchanged(self, request: CallRequest, body: BinaryIO, reply_body: BinaryIO) -> Reply | None:
         """The reply; None if there is none to be saved, or no time left to ask for one."""
+        is_delivered = False
         while (connection := connected_when_ready(self._replica, self._shutdown.asked)) is not None:
             with connection:
                 if not self._retry(lambda: self._records.deliver(self._token)):
                     _log.error("the request was delivered by another courier, and is not sent again")
                     return None
+                is_delivered = True
                 if not is_closed(connection):
                     return self._ask(connection, request, body, reply_body)
             self._shutdown.asked.wait(POLL_S)  # the replica closed it before anything was sent, so it may be asked again
+        if is_delivered:
+            self._note_unanswered(NOT_ACCEPTED)
         return None
 
     def _ask(self, connection: socket.socket, request: CallRequest, body: BinaryIO, reply_body: BinaryIO) -> Reply | None:
@@ -127,12 +145,23 @@ class _Courier:
             return None
         except (OSError, http.client.HTTPException) as error:
             _log.error("the replica did not reply", extra={"error": str(error) or type(error).__name__})
+            self._note_unanswered(incomplete_error(str(error)) if isinstance(error, BrokenOff) else "")
             return None
         _log.info("replied", extra={"status": reply.status, "body_bytes": reply.body_bytes})
         if reply.body_bytes <= limit_bytes:
             return reply
         self._end(too_large_error(limit_bytes))
         return None
+
+    def _note_unanswered(self, error: str) -> None:
+        self._keep(lambda: self._records.save_unanswered(error))
+        if error:
+            self._end_soon(error)
+
+    def _end_soon(self, error: str) -> None:
+        """Unless the replica exits before."""
+        if not self._shutdown.asked.wait(EXIT_FOLLOWS_S):
+            self._end(error)
 
     def _end(self, error: str) -> None:
         self._keep(lambda: self._records.end(Ending(error, time.time())))

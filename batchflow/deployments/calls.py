@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from batchflow.callrecords import CallRequest, Ending, Fate, Reply, new_call
 from batchflow.deployments.dropping import drop, drop_all
 from batchflow.deployments.endings import PURGED, STOPPED
 from batchflow.errors import BatchflowError, Conflict, NotFound
-from batchflow.store.calls import CallRecords, DeploymentRecords, Waiting
+from batchflow.store.calls import TERMINATING, CallRecords, DeploymentRecords, Waiting
 
 __all__ = ["COMPLETED", "INFERENCE", "INITIALIZED", "QUEUE", "Arrivals", "Calls", "Result", "result_of", "status_of"]
 
@@ -24,7 +25,6 @@ QUEUE: Final = "Queue"
 INFERENCE: Final = "Inference"
 COMPLETED: Final = "Completed"
 
-_NS: Final = 10**9
 _NO_TYPE: Final = "text/plain"
 
 
@@ -66,7 +66,7 @@ class Calls:
             Conflict: the id stands for a call that is kept.
             NotFound: the deployment is being deleted.
         """
-        if self._records.has_flag("terminating"):
+        if self._records.has_flag(TERMINATING):
             raise NotFound(f'job deployment "{self._records.name}" is being deleted')
         records = self._records.call(call)
         try:
@@ -77,26 +77,26 @@ class Calls:
         except BaseException:
             self._undo(call)
             raise
-        expires = -(-records.ref.arrived_ns // _NS) + request.ttl_s  # rounded up
+        expires = math.ceil(records.ref.arrived) + request.ttl_s
         self._commit(records, Waiting(call, expires))
 
     def status(self, client_id: str) -> tuple[str, str | None]:
         """One of the four words, and the error of a call that failed. Raises NotFound."""
         records = self._find(client_id)
         status = status_of(records.names())
-        if status != COMPLETED:
-            return status, None
-        ending = records.ending()
-        if ending is None:  # deleted a moment ago
+        if status == COMPLETED and (ending := records.ending()):
+            return status, ending.error or None
+        if status == COMPLETED or not self._is_kept(client_id, records):
             raise _unknown(client_id)
-        return status, ending.error or None
+        return status, None
 
     def result(self, client_id: str) -> tuple[Result, BinaryIO | None]:
         """What to answer, and the stream of a stored reply's body. Raises NotFound if there is nothing yet, or no such call."""
         records = self._find(client_id)
         ending = records.ending()
-        result = result_of(ending, records.reply() if ending else None)
-        if result is None:
+        reply = records.reply() if ending else None
+        result = result_of(ending, reply)
+        if result is None or (reply is None and not self._is_kept(client_id, records)):
             raise _no_result()
         body = records.reply_body() if result.size_bytes else None
         if result.size_bytes and body is None:  # deleted a moment ago
@@ -122,6 +122,10 @@ class Calls:
         if call is None:
             raise _unknown(client_id)
         return self._records.call(call)
+
+    def _is_kept(self, client_id: str, records: CallRecords) -> bool:
+        """Whether what was not found before was not there. Whoever removes a call removes its id first, so then it is gone."""
+        return self._records.call_of(client_id) == records.ref.call
 
     def _commit(self, records: CallRecords, waiting: Waiting) -> None:
         try:

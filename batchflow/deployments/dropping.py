@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Final
 
 from batchflow.callrecords import Ending, Fate
 from batchflow.deployments.endings import expired_error
 from batchflow.store.calls import DeploymentRecords, Waiting
+from batchflow.store.parallel import in_parallel
 
 __all__ = ["drop", "drop_all", "drop_expired"]
-
-_THREADS: Final = 16  # requests to the store at a time
-_AT_ONCE: Final = 1000  # calls in memory
 
 
 def drop(records: DeploymentRecords, waiting: Waiting, error: str) -> bool:
@@ -29,18 +24,16 @@ def drop(records: DeploymentRecords, waiting: Waiting, error: str) -> bool:
     return True
 
 
-def drop_expired(records: DeploymentRecords, waiting: Waiting) -> None:
-    """Drop a call whose time to live is over."""
+def drop_expired(records: DeploymentRecords, waiting: Waiting) -> bool:
+    """Drop a call whose time to live is over; returns as `drop`."""
     request = records.call(waiting.call).request()
     if request is None:  # it is being deleted
         records.no_longer_waits(waiting)
-    else:
-        drop(records, waiting, expired_error(request.ttl_s))
+        return True
+    return drop(records, waiting, expired_error(request.ttl_s))
 
 
 def drop_all(waiting: Iterable[Waiting], drop_one: Callable[[Waiting], object]) -> None:
     """Call `drop_one` of each, some at a time; there may be any number."""
-    calls = iter(waiting)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        while some := list(islice(calls, _AT_ONCE)):
-            list(pool.map(drop_one, some))
+    for _ in in_parallel(drop_one, waiting):
+        pass

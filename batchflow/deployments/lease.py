@@ -30,6 +30,7 @@ class Lease:
         self._store = store
         self._length_s = length_s
         self._clock = clock
+        self._token = secrets.token_hex(8)
         self._is_held = False
         self._latest = -1  # as seen last; -1: never looked
         self._latest_since = 0.0
@@ -51,19 +52,21 @@ class Lease:
         """Let another have it at once; no effect if it is not held."""
         if self._is_held:
             self._is_held = False
-            self._add(self._latest + 1, released=True)
+            if self._add(self._latest + 1):  # it may have been written before, and only the answer was lost
+                self._add(self._latest + 1, released=True)
 
     def _is_free(self, now: float) -> bool:
         latest = self._find_latest()
         if latest != self._latest:
+            is_free = latest == 0 or self._is_left_to_us(latest)
             self._latest, self._latest_since = latest, now
-            return latest == 0 or self._was_released(latest)
+            return is_free
         return now - self._latest_since >= self._length_s
 
     def _add(self, number: int, *, released: bool = False) -> bool:
-        """Whether `number` is ours, and the latest; then those before it go."""
-        data = orjson.dumps({"released": released, "token": secrets.token_hex(8)})
-        # S3 also refuses a write whose own answer was lost.
+        """Whether `number` is ours, and the latest; then those before it go. It is to be tried again if it raises: it may be written."""
+        data = orjson.dumps({"released": released, "token": self._token})
+        # Whoever has written it before is refused, also if no answer said so then.
         if not self._store.create(_key(number), data) and self._store.get(_key(number)) != data:
             return False
         if self._find_latest() != number:  # we slept long, and others have deleted the one that would have been in our way
@@ -77,9 +80,13 @@ class Lease:
         """0 if there is none."""
         return max((int(key.removeprefix(_PREFIX).removesuffix(".json")) for key in self._store.list(_PREFIX)), default=0)
 
-    def _was_released(self, number: int) -> bool:
+    def _is_left_to_us(self, number: int) -> bool:
+        """Whether its holder gave it back; or was this very one, which has heard of it only now."""
         data = self._store.get(_key(number))
-        return data is not None and bool(orjson.loads(data)["released"])
+        if data is None:
+            return False
+        record = orjson.loads(data)
+        return bool(record["released"] or record["token"] == self._token)
 
 
 def _key(number: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,12 +12,11 @@ from batchflow.deployments.calls import QUEUE, status_of
 from batchflow.deployments.service import status_of_deployment
 from batchflow.errors import NotFound
 from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.parallel import in_parallel
 
 __all__ = ["CallList", "CallView", "DeploymentView", "call_view", "deployment_view", "find_call", "latest_calls", "list_deployments"]
 
 _CALL: Final = re.compile(r"[0-9]{19}-[0-9a-f]{8}")
-_THREADS: Final = 16  # requests to the store at a time
-_NS: Final = 10**9
 _WAITS: Final = "waits for a free replica"
 _STARTS: Final = "its replica starts"
 
@@ -64,8 +62,7 @@ def list_deployments(all_deployments: JobDeployments) -> list[DeploymentView]:
         records = all_deployments.find(name)
         return deployment_view(records) if records else None
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return [found for found in pool.map(view, all_deployments.names()) if found]
+    return [found for found in in_parallel(view, all_deployments.names()) if found]
 
 
 def deployment_view(records: DeploymentRecords) -> DeploymentView | None:
@@ -84,8 +81,7 @@ def latest_calls(records: DeploymentRecords, limit: int) -> CallList:
     for call in records.calls():
         kept.append(call)
         count += 1
-    with ThreadPoolExecutor(_THREADS) as pool:
-        views = list(pool.map(lambda call: call_view(records.call(call)), reversed(kept)))
+    views = in_parallel(lambda call: call_view(records.call(call)), reversed(kept))
     return CallList([view for view in views if view], count - len(kept))
 
 
@@ -112,7 +108,7 @@ def call_view(records: CallRecords) -> CallView | None:
         workflow=records.ref.workflow,
         status=status,
         message=_STARTS if status == QUEUE and "submitted" in names else _WAITS if status == QUEUE else "",
-        arrived=records.ref.arrived_ns / _NS,
+        arrived=records.ref.arrived,
         request=records.request(),
         reply=records.reply() if "reply.json" in names else None,
         ending=records.ending() if "ended.json" in names else None,

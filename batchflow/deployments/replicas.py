@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from batchflow import contract
-from batchflow.deployments.endings import deadline_error, failed_to_start
+from batchflow.deployments.endings import cut_short_error, deadline_error, failed_to_start
 from batchflow.engines.protocol import Observation
 from batchflow.status import pods as pod_status
 from batchflow.status import workflow as workflow_status
@@ -34,6 +34,7 @@ class Replica:
         is_stopping: somebody has asked for its end, or deleted its workflow.
         is_timed_out: the engine itself has ended it, at the end of the time that it had for starting and working.
         started: when main was started, Unix seconds, cut off; None if it never was, as far as is known.
+        ran_s: from then until main ended, if that is known.
         exit_code: main's; None until it ended, and if it never ran.
         problem: why a container can't be started, if it does not look as if that would come by itself.
         explanation: the best there is for its end, if that was not main's.
@@ -43,6 +44,7 @@ class Replica:
     is_stopping: bool = False
     is_timed_out: bool = False
     started: float | None = None
+    ran_s: float | None = None
     exit_code: int | None = None
     problem: str = ""
     explanation: str = ""
@@ -57,6 +59,7 @@ def replica_of(seen: Observation, now: float) -> Replica:
         is_stopping=seen.workflow is None or workflow_status.is_stopped(seen.workflow),
         is_timed_out=any(text.startswith(workflow_status.DEADLINE_WORDS) for text in said),
         started=max(filter(None, map(_started, mains)), default=None),
+        ran_s=max(filter(None, map(_ran_s, mains)), default=None),
         exit_code=_exit_code(seen.workflow, mains),
         problem=_problem(seen),
         explanation=_explanation(seen, said),
@@ -76,14 +79,21 @@ def reason_of_engine(replica: Replica, *, deadline_s: int) -> str:
     """Why the engine itself has ended it; empty if it has not."""
     if not replica.is_timed_out:
         return ""
-    return deadline_error(deadline_s) if replica.started is not None else failed_to_start(replica.explanation or _NO_TIME)
+    if replica.started is None:
+        return failed_to_start(replica.explanation or _NO_TIME)
+    # Its time is counted from its workflow's start: what it waited too long for a node was taken from its own.
+    if replica.ran_s is not None and replica.ran_s + _STARTED_WITHIN_S < deadline_s:
+        return cut_short_error(replica.ran_s, deadline_s)
+    return deadline_error(deadline_s)
 
 
-def containers_of(seen: Observation) -> list[tuple[str, str]]:
-    """Pod and container of each that may have a log, but for Argo's own."""
+def containers_of(seen: Observation, now: float) -> list[tuple[str, str]]:
+    """Pod and container of each whose log may be had, but for Argo's own; `now`: Unix seconds."""
+    at = datetime.fromtimestamp(now, UTC)
     return [
         (pod_status.name_of(pod), container["name"])
         for pod in seen.pods
+        if not pod_status.is_overdue(pod, at)
         for container in pod_status.containers(pod)
         if container["name"] not in contract.ARGO_CONTAINERS
     ]
@@ -103,6 +113,13 @@ def _started(main: Json) -> float | None:
     state = main.get("state", {})
     since = (state.get("running") or state.get("terminated") or {}).get("startedAt")
     return datetime.fromisoformat(since).timestamp() if since else None
+
+
+def _ran_s(main: Json) -> float | None:
+    ended = main.get("state", {}).get("terminated") or {}
+    if not ended.get("startedAt") or not ended.get("finishedAt"):
+        return None
+    return (datetime.fromisoformat(ended["finishedAt"]) - datetime.fromisoformat(ended["startedAt"])).total_seconds()
 
 
 def _exit_code(workflow: Json | None, mains: list[Json]) -> int | None:

@@ -16,16 +16,16 @@ from batchflow.engines.protocol import Engine
 from batchflow.errors import Conflict, NotFound
 from batchflow.settings import Settings
 from batchflow.spec.computeresource import ComputeResource, Rules
-from batchflow.spec.jobdeployment import JobDeployment, merged, parse_job_deployment, to_document
+from batchflow.spec.jobdeployment import JobDeployment, parse_job_deployment, to_document
+from batchflow.spec.jobpatch import merged
 from batchflow.spec.reader import Document, document_of
-from batchflow.store.calls import DeploymentRecords, JobDeployments
+from batchflow.store.calls import PAUSED, TERMINATING, DeploymentRecords, JobDeployments
+from batchflow.store.endpoints import endpoints, first_part
 from batchflow.store.jobs import ApiRecords
 from batchflow.store.protocol import Store
 
-__all__ = ["CREATED", "PAUSED", "RUNNING", "TERMINATING", "UNCHANGED", "UPDATED", "Deployments", "status_of_deployment"]
+__all__ = ["CREATED", "RUNNING", "UNCHANGED", "UPDATED", "Deployments", "status_of_deployment"]
 
-PAUSED: Final = "paused"
-TERMINATING: Final = "terminating"
 RUNNING: Final = "running"
 
 CREATED: Final = "created"
@@ -43,6 +43,7 @@ class Deployments:
 
     `settings` are those to compile with (engines.open.complete); `wake` tells the scheduler that there may be something to do.
     Every method that takes a name raises NotFound if there is no such deployment; those that change one, also if it is being deleted.
+    What `create`, `list`, `get` and `update` return says also whether its compute `is_available` now.
     """
 
     def __init__(self, store: Store, engine: Engine, settings: Settings, rules: Rules, *, wake: Callable[[], None] = lambda: None) -> None:
@@ -54,17 +55,22 @@ class Deployments:
         self._wake = wake
 
     def create(self, document: Document, *, directory: str = "") -> JobDeploymentRecord:
-        """Raises Conflict if the name is taken, InvalidInput if the deployment can't be used; then nothing is stored.
+        """Raises Conflict if the name is taken, or is the first part of an api's endpoint, InvalidInput if the deployment can't be used.
+
+        Then nothing is stored.
 
         `directory`: where replicas start on this machine.
         """
         deployment = parse_job_deployment(document, self._rules)
-        self._refuse_taken(deployment.name)
-        self._check(deployment)
+        records = self._all.find(deployment.name)
+        if records:
+            raise _being_deleted(deployment.name) if records.has_flag(TERMINATING) else _taken(deployment.name)
+        self._refuse_paths_of_apis([deployment])
+        self._check(deployment, document, None)
         record = JobDeploymentRecord(to_document(deployment), _now(), directory)
         if self._all.create(deployment.name, record) is None:
             raise _taken(deployment.name)
-        return record
+        return self._answered(record)
 
     def deploy(self, documents: Sequence[Document], *, directory: str) -> list[tuple[JobDeploymentRecord, str]]:
         """Make each deployment what its document says: CREATED, UPDATED or UNCHANGED. All are checked before the first is stored.
@@ -72,13 +78,12 @@ class Deployments:
         Raises as `create`, but a deployment that is there already is no conflict, unless it is being deleted.
         """
         deployments = [parse_job_deployment(document, self._rules) for document in documents]
-        for deployment in deployments:
+        self._refuse_paths_of_apis(deployments)
+        for deployment, document in zip(deployments, documents, strict=True):
             records = self._all.find(deployment.name)
-            if records is None:
-                self._refuse_taken(deployment.name)
-            elif records.has_flag(TERMINATING):
-                raise Conflict(f'job deployment "{deployment.name}" is being deleted', hint="try again when that is done")
-            self._check(deployment)
+            if records and records.has_flag(TERMINATING):
+                raise _being_deleted(deployment.name)
+            self._check(deployment, document, records.load() if records else None)
         return [self._deploy(deployment, directory) for deployment in deployments]
 
     def list(self) -> list[JobDeploymentRecord]:
@@ -89,21 +94,22 @@ class Deployments:
             return records.load() if records else None
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            return [record for record in pool.map(load, self._all.names()) if record]
+            return [self._answered(record) for record in pool.map(load, self._all.names()) if record]
 
     def get(self, name: str) -> JobDeploymentRecord:
-        return self._load(self._find(name))
+        return self._answered(self._load(self._find(name)))
 
     def update(self, name: str, patch: Mapping[str, Any]) -> JobDeploymentRecord:
         """Change what `patch`, part of a deployment's document, names; replicas that run are as they were. Raises InvalidInput."""
         records = self._find_lasting(name)
         record = self._load(records)
-        deployment = parse_job_deployment(document_of(merged(record.spec, patch)), self._rules)
-        self._check(deployment)
+        document = document_of(merged(record.spec, patch))
+        deployment = parse_job_deployment(document, self._rules)
+        self._check(deployment, document, record)
         changed = JobDeploymentRecord(to_document(deployment), record.created_time, record.directory)
         records.save(changed)
         self._wake()
-        return changed
+        return self._answered(changed)
 
     def delete(self, name: str, timeout_s: float) -> None:
         """Take no more calls at once; wait for the scheduler to stop what runs and to free the name, but no longer than that."""
@@ -171,14 +177,31 @@ class Deployments:
             raise _unknown(records.name)
         return record
 
-    def _refuse_taken(self, name: str) -> None:
-        if self._all.find(name):
-            raise _taken(name)
-        if self._apis.deployed(name):
-            raise Conflict(f'"{name}" is a deployed batch api', hint="choose another name, or delete that api")
+    def _answered(self, record: JobDeploymentRecord) -> JobDeploymentRecord:
+        compute = record.spec["compute"]
+        is_available = self._rules.is_available(compute["name"], compute["size"])
+        return replace(record, spec={**record.spec, "compute": {**compute, "is_available": is_available}})
 
-    def _check(self, deployment: JobDeployment) -> None:
+    def _refuse_paths_of_apis(self, deployments: Sequence[JobDeployment]) -> None:
+        taken = endpoints(self._apis)
+        names = {first_part(endpoint): name for endpoint, name in taken.items()} | {name: name for name in taken.values()}
+        for deployment in deployments:
+            if deployment.name in names:
+                owner = names[deployment.name]
+                what = "is a deployed batch api" if owner == deployment.name else f'begins the endpoint of the batch api "{owner}"'
+                raise Conflict(f'"{deployment.name}" {what}', hint="choose another name, or delete that api")
+
+    def _check_compute(self, deployment: JobDeployment, document: Document, current: JobDeploymentRecord | None) -> None:
+        """Compute that is not available now is for those alone that have it already."""
+        compute = to_document(deployment)["compute"]
+        if current and current.spec["compute"] == compute:
+            return
+        if not self._rules.is_available(deployment.compute, deployment.size):
+            raise document.place.at("compute").at("name").error(f'"{deployment.compute}" is not available now', hint="use another")
+
+    def _check(self, deployment: JobDeployment, document: Document, current: JobDeploymentRecord | None) -> None:
         """Raise what the compiler, or the engine, has against a replica of it, or what that would miss."""
+        self._check_compute(deployment, document, current)
         from batchflow.compiler import compile_call  # hera takes most of a second to import, and only this needs it
 
         sample = CallRef(deployment.name, _NO_DEPLOYMENT, _NO_CALL)
@@ -202,6 +225,10 @@ def status_of_deployment(records: DeploymentRecords) -> str:
 
 def _unknown(name: str) -> NotFound:
     return NotFound(f'job deployment "{name}" not found')
+
+
+def _being_deleted(name: str) -> Conflict:
+    return Conflict(f'job deployment "{name}" is being deleted', hint="try again when that is done")
 
 
 def _taken(name: str) -> Conflict:

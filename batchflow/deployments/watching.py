@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from batchflow.callrecords import CallRef, Ending
+from batchflow.callrecords import CallRef, Ending, Fate
 from batchflow.deployments.endings import DELETED, error_of
+from batchflow.deployments.logsaving import LogSaver, Saving
 from batchflow.deployments.replicas import Replica, containers_of, reason_of_engine, reason_to_stop, replica_of
-from batchflow.engines.protocol import Engine, Observation
-from batchflow.errors import BatchflowError, NotFound
+from batchflow.engines.protocol import Engine
+from batchflow.errors import NotFound
 from batchflow.store.calls import CallRecords, DeploymentRecords
 
 __all__ = ["Watcher"]
 
 _log = logging.getLogger(__name__)
 
-LOG_BYTES: Final = 2**20
 # After it was stopped: its pod's grace period (compiler/call.py), and a moment.
 KILL_AFTER_S: Final = 35.0
 
 
 @dataclass(slots=True)
 class _Watched:
-    """What is kept of a call between two looks."""
+    """What is kept of a call from one moment to the next."""
 
     deadline_s: int
     problem_since: float | None = None
     stopping_since: float | None = None
+    logs_before_kill: Saving | None = None
     is_killed: bool = False
+    last_logs: Saving | None = None
 
     def stopping_s(self) -> float:
         """How long it has been stopping, asked when it is."""
@@ -51,42 +53,59 @@ class _Watched:
 
 
 class Watcher:
-    """`clock` gives Unix seconds. What it keeps in memory is only to ask the store less, and for how long replicas can't be started."""
+    """`clock` gives Unix seconds; `wake` is called when it is worth while to look again.
 
-    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
+    What it keeps in memory is only to ask the store less, for how long replicas can't be started, and the logs that are on their way.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], float], wake: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
         self._clock = clock
+        self._logs = LogSaver(engine, wake)
         self._watched: dict[CallRef, _Watched] = {}
 
-    def watches(self, ref: CallRef) -> bool:
+    def is_watching(self, ref: CallRef) -> bool:
         return ref in self._watched
 
-    def keep_only(self, refs: Collection[CallRef]) -> None:
+    def keep_only(self, is_kept: Callable[[CallRef], bool]) -> None:
         """Forget all others, which another scheduler has seen to."""
-        self._watched = {ref: watched for ref, watched in self._watched.items() if ref in refs}
+        self._watched = {ref: watched for ref, watched in self._watched.items() if is_kept(ref)}
 
-    def look(self, records: DeploymentRecords, call: CallRecords, *, is_terminating: bool) -> None:
-        """See to a call that was submitted. Its slot is given back once nothing of its replica runs, and all about it is stored."""
-        watched = self._watched.get(call.ref) or self._begin(records, call)
-        seen = self._engine.observe(call.ref.workflow)
+    def watch(self, records: DeploymentRecords, call: CallRecords, *, is_terminating: bool) -> None:
+        """See to a call that has a slot, and for which no replica is to be created any more, at one moment; to be called again and again.
+
+        Its slot is given back once nothing of its replica runs, if it ever had one, and all about it is stored.
+
+        It completes without its logs, and those are not waited for here; if they take too long, the slot is given back without them.
+        """
+        watched = self._watched.get(call.ref) or self._begin(records, call, is_terminating)
+        observed = self._engine.observe(call.ref.workflow)
         now = self._clock()
-        replica = replica_of(seen, now)
+        replica = replica_of(observed, now)
         if replica.is_gone:
-            self._end(call, replica, watched.deadline_s)
-            self._save_logs(call, seen)
-            records.release(call.ref.call)
-            del self._watched[call.ref]
+            if watched.last_logs is None:
+                self._end(call, replica, watched.deadline_s)
+                watched.last_logs = self._logs.save(call, containers_of(observed, now))
+            if watched.last_logs.is_over:
+                records.release(call.ref.call)
+                del self._watched[call.ref]
         elif replica.is_stopping:
             if not watched.is_killed and watched.stopping_s() > KILL_AFTER_S:
-                self._kill(call, seen)
-                watched.is_killed = True
+                # What does not end at SIGTERM. Its logs may vanish with it.
+                watched.logs_before_kill = watched.logs_before_kill or self._logs.save(call, containers_of(observed, now))
+                if watched.logs_before_kill.is_over:
+                    self._kill(call)
+                    watched.is_killed = True
         else:
             due = reason_to_stop(replica, deadline_s=watched.deadline_s, problem_s=watched.problem_s(replica), now=now)
             if why := DELETED if is_terminating else call.stop_reason() or due:
                 self._stop(call, why)
 
-    def _begin(self, records: DeploymentRecords, call: CallRecords) -> _Watched:
-        """At the first sight of a call, which whoever started it may have left among those that wait."""
+    def _begin(self, records: DeploymentRecords, call: CallRecords, is_terminating: bool) -> _Watched:
+        """At the first sight of a call, which whoever started it may have left among those that wait, or not have started yet."""
+        if is_terminating:
+            call.decide(Fate(DELETED))
+            call.ask_to_stop(DELETED)
         if waiting := records.waiting_of(call.ref.call):
             records.no_longer_waits(waiting)
         request = call.request()
@@ -100,9 +119,7 @@ class Watcher:
             self._engine.stop(call.ref.workflow)
         _log.info("replica is stopped", extra={"deployment": call.ref.deployment, "call": call.ref.call, "why": why})
 
-    def _kill(self, call: CallRecords, seen: Observation) -> None:
-        """What does not end at SIGTERM. Its logs may vanish with it."""
-        self._save_logs(call, seen)
+    def _kill(self, call: CallRecords) -> None:
         self._engine.kill(call.ref.workflow)
         _log.warning("replica is killed", extra={"deployment": call.ref.deployment, "call": call.ref.call})
 
@@ -114,19 +131,10 @@ class Watcher:
         error = error_of(
             stop_reason=call.stop_reason() or reason_of_engine(replica, deadline_s=deadline_s),
             reply=call.reply(),
+            unanswered=call.unanswered(),
             delivered="delivered.json" in names,
             exit_code=replica.exit_code,
             explanation=replica.explanation,
         )
         call.end(Ending(error, self._clock(), replica.exit_code))
         _log.info("call ended", extra={"deployment": call.ref.deployment, "call": call.ref.call, "error": error})
-
-    def _save_logs(self, call: CallRecords, seen: Observation) -> None:
-        """As far as they can be had: the call has its result without them."""
-        for pod, container in containers_of(seen):
-            try:
-                tail = self._engine.log_tail(call.ref.workflow, pod, container, LOG_BYTES)
-                if tail:
-                    call.save_log(container, tail)
-            except BatchflowError as error:
-                _log.warning("log not saved", extra={"call": call.ref.call, "container": container, "error": str(error)})

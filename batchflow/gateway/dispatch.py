@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -69,7 +68,7 @@ class Dispatcher:
         return self._inference if await self._is_deployment(visitor, first) else self._cortex
 
     async def _is_deployment(self, visitor: Visitor, name: str) -> bool:
-        return name not in RESERVED_NAMES and await run_in_threadpool(self._find, visitor, name)
+        return name not in RESERVED_NAMES and await self._tenants.share(visitor.namespace).run(self._find, visitor, name)
 
     def _find(self, visitor: Visitor, name: str) -> bool:
         try:

@@ -12,12 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batchflow.gateway.answers import problem
 from batchflow.gateway.credentials import Credentials, Kind
-from batchflow.gateway.verda.answers import FORBIDDEN, UNAUTHORIZED
+from batchflow.gateway.verda.answers import CODES, FORBIDDEN, UNAUTHORIZED
 
 __all__ = ["OPEN_PATHS", "Guard", "Visitor", "is_loopback"]
 
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::\d{1,5})?")
 OPEN_PATHS: Final = ("/healthz",)
+_ALLOW: Final = {"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
 _FOR_STRANGERS: Final = ("/v1/oauth2/token", "/v1/container-types")  # as Verda has them; a browser on another site's behalf is refused
 
 
@@ -47,6 +48,10 @@ class Guard:
         is_open = scope["type"] == "http" and scope["path"] in OPEN_PATHS and scope["method"] not in ("POST", "DELETE")  # an api's, perhaps
         if scope["type"] != "http" or is_open:
             await self._app(scope, receive, send)
+            return
+        if scope["method"] == "CONNECT":  # whoever asks: this is no proxy
+            refusal = problem(405, "method_not_allowed", "there is nothing to connect to", code=CODES[405], headers=_ALLOW)
+            await refusal(scope, receive, send)
             return
         headers = Headers(scope=scope)
         if _is_cross_site(headers) or (self._credentials is None and not _is_local(headers)):

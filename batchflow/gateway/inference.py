@@ -8,7 +8,6 @@ from functools import partial
 from typing import IO, Any, BinaryIO, Final, cast
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -18,18 +17,18 @@ from starlette.types import Receive, Scope, Send
 from batchflow.callrecords import CallRequest
 from batchflow.deployments.calls import Arrivals, Calls
 from batchflow.errors import InvalidInput, NotFound
-from batchflow.gateway.body import BodyTooLarge, Turns, read_body
+from batchflow.gateway.body import BodyTooLarge
 from batchflow.gateway.forwarding import INFERENCE_ID, Preferences, forwarded_headers, given_id, preferences, split_path
-from batchflow.gateway.parameters import tenant_of
+from batchflow.gateway.parameters import in_thread, share_of, tenant_of
+from batchflow.gateway.share import Share
 from batchflow.gateway.tenants import Tenant, Tenants
 from batchflow.gateway.verda.answers import EXCEPTION_HANDLERS, problem
 from batchflow.spec.jobdeployment import JobDeployment, from_document
-from batchflow.store.calls import DeploymentRecords
+from batchflow.store.calls import TERMINATING, DeploymentRecords
 
 __all__ = ["inference_app"]
 
 _CHUNK_BYTES: Final = 2**18
-_LARGE_AT_ONCE: Final = 4  # bodies on their way to the store, a few MiB of each in memory
 _HIGHEST_STATUS: Final = 599  # that the server can send
 _READING: Final = ("GET", "HEAD")
 
@@ -39,13 +38,10 @@ def inference_app(tenants: Tenants, max_call_bytes: int) -> Starlette:
 
     `max_call_bytes`: of a call's body.
     """
-    routes = [
-        _Endpoint("/status/{name}", _look_up_status).route,
-        _Endpoint("/result/{name}", _look_up_result).route,
-        _Endpoint("/{path:path}", _Submissions(max_call_bytes).take).route,
-    ]
+    routes = [_Endpoint("/status/{name}", _look_up_status).route, _Endpoint("/result/{name}", _look_up_result).route]
     app = Starlette(routes=routes, exception_handlers={**EXCEPTION_HANDLERS, BodyTooLarge: _refuse_large})
     app.router.redirect_slashes = False  # no path is another one
+    app.router.default = _Endpoint("/{path:path}", _Submissions(max_call_bytes).take)  # no route: in its `path` there may be no line end
     app.state.tenants = tenants
     return app
 
@@ -69,19 +65,18 @@ class _Submissions:
     def __init__(self, max_call_bytes: int) -> None:
         self._max_call_bytes = max_call_bytes
         self._arrivals = Arrivals()
-        self._turns = Turns(_LARGE_AT_ONCE)
 
     async def take(self, request: Request) -> Response:
         """A new call; or the health of a deployment, which is always good: a replica comes with its call."""
         name, target = split_path(request.scope["raw_path"])
-        tenant = await run_in_threadpool(tenant_of, request)
-        records, deployment = await run_in_threadpool(_find, tenant, name)
-        if request.method in _READING and target == deployment.healthcheck.path:
+        tenant, share = await tenant_of(request), share_of(request)
+        records, deployment = await share.run(_find, tenant, name)
+        if request.method in _READING and target == deployment.healthcheck.path.partition("?")[0]:
             return JSONResponse({"status": "ok"})
         client_id = given_id(request.headers.getlist(INFERENCE_ID)) or str(uuid.uuid4())
         preferred = preferences(request.headers.getlist("prefer"))
         query = request.scope["query_string"].decode("latin-1")
-        async with read_body(request, self._max_call_bytes) as body:
+        async with share.body(request, self._max_call_bytes) as body:
             call = CallRequest(
                 id=client_id,
                 method=request.method,
@@ -91,7 +86,7 @@ class _Submissions:
                 deadline_s=deployment.scaling.deadline_s,
                 ttl_s=deployment.scaling.ttl_s,
             )
-            await self._turns.run(call.body_bytes, partial(self._enter, Calls(records), call, body))
+            await share.run_with_body(call.body_bytes, partial(self._enter, Calls(records), call, body))
         tenant.deployments.wake()
         return _accepted(name, client_id, preferred)
 
@@ -103,7 +98,7 @@ class _Submissions:
 def _find(tenant: Tenant, name: str) -> tuple[DeploymentRecords, JobDeployment]:
     """Raises NotFound also for one that is being deleted."""
     records = tenant.deployments.records.find(name)
-    record = records.load() if records and not records.has_flag("terminating") else None
+    record = records.load() if records and not records.has_flag(TERMINATING) else None
     if records is None or record is None:
         raise _no_deployment(name)
     return records, from_document(record.spec)
@@ -119,12 +114,13 @@ def _accepted(name: str, client_id: str, preferred: Preferences) -> Response:
 
 async def _look_up_status(request: Request) -> Response:
     calls, client_id = await _asked(request)
-    return await run_in_threadpool(_status, calls, client_id)
+    return await share_of(request).run(_status, calls, client_id)
 
 
 async def _look_up_result(request: Request) -> Response:
     calls, client_id = await _asked(request)
-    return await run_in_threadpool(_result, calls, client_id, with_body=request.method != "HEAD")
+    share = share_of(request)
+    return await share.run(_result, share, calls, client_id, with_body=request.method != "HEAD")
 
 
 async def _asked(request: Request) -> tuple[Calls, str]:
@@ -134,8 +130,7 @@ async def _asked(request: Request) -> tuple[Calls, str]:
     client_id = given_id(request.headers.getlist(INFERENCE_ID))
     if client_id is None:
         raise InvalidInput("X-Inference-Id should not be null or undefined")
-    tenant = await run_in_threadpool(tenant_of, request)
-    return await run_in_threadpool(_calls, tenant, request.path_params["name"]), client_id
+    return await in_thread(request, _calls, request.path_params["name"]), client_id
 
 
 def _calls(tenant: Tenant, name: str) -> Calls:
@@ -150,7 +145,7 @@ def _status(calls: Calls, client_id: str) -> Response:
     return JSONResponse({"Id": client_id, "Status": status, "Error": error})
 
 
-def _result(calls: Calls, client_id: str, *, with_body: bool) -> Response:
+def _result(share: Share, calls: Calls, client_id: str, *, with_body: bool) -> Response:
     result, body = calls.result(client_id)
     if result.error:
         return problem(result.status, result.error)
@@ -158,15 +153,15 @@ def _result(calls: Calls, client_id: str, *, with_body: bool) -> Response:
     headers = {"Content-Type": result.content_type, "Content-Length": str(result.size_bytes)}
     status = min(result.status, _HIGHEST_STATUS)
     if body and with_body:
-        return StreamingResponse(_chunks(body), status, headers)
+        return StreamingResponse(_chunks(share, body), status, headers)
     if body:
         body.close()
     return Response(status_code=status, headers=headers)
 
 
-async def _chunks(body: BinaryIO) -> AsyncIterator[bytes]:
+async def _chunks(share: Share, body: BinaryIO) -> AsyncIterator[bytes]:
     with body:
-        while chunk := await run_in_threadpool(body.read, _CHUNK_BYTES):
+        while chunk := await share.run(body.read, _CHUNK_BYTES):
             yield chunk
 
 

@@ -27,10 +27,6 @@ class TenantDeployments:
         self._scheduler: Scheduler | None = None
 
     @property
-    def rules(self) -> Rules:
-        return self._rules()
-
-    @property
     def settings(self) -> Settings:
         """Those to compile with."""
         return self._services.completed
@@ -42,7 +38,7 @@ class TenantDeployments:
     @property
     def service(self) -> Deployments:
         """By the rules that are in force now."""
-        return Deployments(self._services.store, self._services.engine, self.settings, self.rules, wake=self.wake)
+        return Deployments(self._services.store, self._services.engine, self.settings, self._rules(), wake=self.wake)
 
     def run_scheduler(self, stop: Event) -> None:
         """Until `stop` is set; `wake` makes it look at that at once."""

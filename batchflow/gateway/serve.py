@@ -45,8 +45,15 @@ def serve(settings: Settings, host: str, port: int, *, environ: Mapping[str, str
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         tenants = _tenants(settings, environ, credentials, environ.get(contract.ENV_GATEWAY_URL, "") or address)
         app = create_app(tenants, credentials, max_call_bytes=settings.max_call_bytes)
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=settings.grace_s
+        config = uvicorn.Config(  # httptools, which it would prefer, has no limit of headers; no path has a WebSocket
+            app,
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=settings.grace_s,
         )
         server = uvicorn.Server(config)
         _stop_at_signal(server)

@@ -15,6 +15,7 @@ from batchflow.client.services import Services
 from batchflow.errors import NotFound, Unreachable
 from batchflow.gateway.jobdeployments import TenantDeployments
 from batchflow.gateway.jobmetrics import JobMetrics
+from batchflow.gateway.share import Share
 from batchflow.settings import Settings
 from batchflow.spec.computeresource import Rules
 
@@ -76,15 +77,20 @@ class Tenants:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], *, url: str, rules: Callable[[], Rules] = Rules) -> None:
         self._settings = settings
-        self._rules = rules
+        self.rules = rules
         self._environ = {**environ, contract.ENV_GATEWAY_URL: url}
         self._lock = Lock()
         self._tenants: dict[str, Tenant] = {}
+        self._shares: dict[str, Share] = {}
 
     @property
     def own(self) -> str:
         """The namespace of whoever needs no token."""
         return self._settings.namespace
+
+    def share(self, namespace: str) -> Share:
+        """What it has of this process; for the event loop's thread. The tenant is opened there, too."""
+        return self._shares.setdefault(namespace, Share())
 
     def tenant(self, namespace: str, token: str) -> Tenant:
         """`token` is what its workers get. Raises Unreachable if batchflow is not installed there, or two namespaces share a store."""
@@ -112,7 +118,7 @@ class Tenants:
             _ = client.store_url
         except NotFound as error:
             raise Unreachable(error.what, where=error.where, hint=error.hint) from error
-        deployments = TenantDeployments(Services(settings, environ=self._environ if environ else {}), self._rules)  # no token for replicas
+        deployments = TenantDeployments(Services(settings, environ=self._environ if environ else {}), self.rules)  # no token for replicas
         return Tenant(namespace, token, client, Endpoints(client), JobMetrics(client), deployments)
 
     def _refuse_shared_store(self, made: Tenant) -> None:

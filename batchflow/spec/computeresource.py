@@ -65,6 +65,11 @@ class Rules:
                 raise size.error(f'"{text}" has the sizes {", ".join(map(str, offered.sizes))} (got {number})')
         return text, number
 
+    def is_available(self, name: str, size: int) -> bool:
+        """Whether a new deployment may have that compute; one that has it keeps it."""
+        offered = self.find(name)
+        return self.compute is None or (offered is not None and offered.is_available and size in offered.sizes)
+
     def find(self, name: str) -> ComputeResource | None:
         return next((resource for resource in self.compute or () if resource.name == name), None)
 

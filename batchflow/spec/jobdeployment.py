@@ -15,6 +15,7 @@ from batchflow.spec.volumemount import Mount, mount_document, parse_mounts
 
 __all__ = [
     "KIND",
+    "READ_ONLY",
     "RESERVED_NAMES",
     "Healthcheck",
     "JobDeployment",
@@ -22,12 +23,12 @@ __all__ = [
     "Scaling",
     "Variable",
     "from_document",
-    "merged",
     "parse_job_deployment",
     "to_document",
 ]
 
 KIND: Final = "JobDeployment"
+READ_ONLY: Final = ("created_at", "endpoint_base_url", "kind")  # keys that answers have, and requests may have
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 # Paths of the gateway's own.
@@ -40,7 +41,6 @@ _MAX_PORT: Final = 65_535
 _LONGEST_DEADLINE_S: Final = 604_800
 _LARGEST: Final = 2**31 - 1
 _HEALTH_PATH: Final = "/health"
-_READ_ONLY: Final = ("created_at", "endpoint_base_url", "kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,29 +115,12 @@ def parse_job_deployment(document: Document, rules: Rules, *, strict: bool = Fal
         **_container(elements[0].fields(), rules),
     )
     finish(compute, "is_available")
-    finish(fields, *_READ_ONLY)
+    finish(fields, *READ_ONLY)
     return deployment
 
 
-def merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """What a PATCH makes of a deployment's document: containers by name, the one there is if it names none; other keys one by one.
-
-    What has the wrong type stays as it is, to be refused when the result is parsed.
-    """
-    result = {**current, **{key: value for key, value in patch.items() if value is not None and key not in ("name", *_READ_ONLY)}}
-    for key in ("scaling", "compute"):
-        if isinstance(patch.get(key), dict):
-            result[key] = {**current[key], **_given(patch[key])}
-    containers = patch.get("containers")
-    if isinstance(containers, list) and len(containers) == 1 and isinstance(containers[0], dict):
-        [there] = current["containers"]
-        if containers[0].get("name") in (None, there["name"]):
-            result["containers"] = [{**there, **_given(containers[0])}]
-    return result
-
-
 def to_document(deployment: JobDeployment) -> dict[str, Any]:
-    """In Verda's schema, without what only an answer has: `created_at` and `endpoint_base_url`."""
+    """In Verda's schema, without what only an answer has: `created_at`, `endpoint_base_url`, `is_available`."""
     scaling, health = deployment.scaling, deployment.healthcheck
     return {
         "name": deployment.name,
@@ -164,7 +147,7 @@ def to_document(deployment: JobDeployment) -> dict[str, Any]:
                 "volume_mounts": [mount_document(mount) for mount in deployment.mounts],
             }
         ],
-        "compute": {"name": deployment.compute, "size": deployment.size, "is_available": True},
+        "compute": {"name": deployment.compute, "size": deployment.size},
         "scaling": {
             "max_replica_count": scaling.max_replica_count,
             "queue_message_ttl_seconds": scaling.ttl_s,
@@ -176,10 +159,6 @@ def to_document(deployment: JobDeployment) -> dict[str, Any]:
 def from_document(document: Mapping[str, Any]) -> JobDeployment:
     """Of `to_document`."""
     return parse_job_deployment(document_of(document, "deployment.json"), Rules.none())
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _name(field: Field) -> str:

@@ -13,7 +13,9 @@ from threading import Lock
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.middleware.base import RequestResponseEndpoint
 
 
 def work(duration: float, failed: bool) -> dict[str, Any]:
@@ -43,21 +45,28 @@ def create_app(finish: Callable[[int], None]) -> FastAPI:
     app = FastAPI(title="long-job", lifespan=stops_at_once)
     job_taken = Lock()
 
+    @app.middleware("http")
+    async def take_one_request(request: Request, answer: RequestResponseEndpoint) -> Response:
+        """Whatever is asked first is the job, also what is refused with 404 or 422: no other comes, and nobody else ends this replica."""
+        if request.url.path == "/health":
+            return await answer(request)
+        if not job_taken.acquire(blocking=False):
+            return JSONResponse({"detail": "this replica has its job already"}, 503)
+        exit_code = 1
+        try:
+            response = await answer(request)
+            exit_code = 0 if response.status_code < 400 else 1
+            return response
+        finally:
+            finish(exit_code)
+
     @app.get("/health")
     def health() -> dict[str, str]:
         return {"status": "busy" if job_taken.locked() else "ok"}
 
     @app.post("/job")
     def job(duration: float = 10, failed: bool = False) -> dict[str, Any]:  # not async: it runs in a thread, and /health answers meanwhile
-        if not job_taken.acquire(blocking=False):
-            raise HTTPException(503, "this replica has its job already")
-        exit_code = 1
-        try:
-            result = work(duration, failed)
-            exit_code = 0
-            return result
-        finally:
-            finish(exit_code)
+        return work(duration, failed)
 
     return app
 

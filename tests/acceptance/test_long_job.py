@@ -97,6 +97,24 @@ def test_a_failed_job_is_answered_and_ends_the_app_with_1(tmp_path: Path) -> Non
     assert running.process.returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("POST", "/no-such-path", 404), ("POST", "/job?duration=long", 422), ("GET", "/job", 405), ("GET", "/openapi.json", 200)],
+)
+def test_every_answer_ends_the_app(tmp_path: Path, method: str, path: str, status: int) -> None:
+    """Else the replica would hold its slot until the deadline."""
+    with app(tmp_path) as running:
+        assert running.request(method, path)[0] == status
+    assert running.process.returncode == (0 if status < 400 else 1)
+
+
+def test_an_answer_about_health_ends_nothing(tmp_path: Path) -> None:
+    with app(tmp_path) as running:
+        assert running.request("POST", "/health")[0] == 405
+        assert running.request("POST", "/job?duration=0")[0] == 200
+    assert running.process.returncode == 0
+
+
 def test_the_app_takes_one_job_and_ends_at_sigterm(tmp_path: Path) -> None:
     with app(tmp_path) as running, ThreadPoolExecutor(1) as pool:
         first = pool.submit(running.request, "POST", f"/job?duration={LONG_S}")

@@ -207,18 +207,37 @@ def test_calls_wait_in_order_of_their_arrival(records: DeploymentRecords) -> Non
     assert (records.waiting_of(CALLS[0]), records.waiting_of(CALLS[2])) == (None, Waiting(CALLS[2], 1_800_000_000))
 
 
-def test_a_slot_is_taken_once_until_it_is_given_back(records: DeploymentRecords) -> None:
-    assert (records.claim(CALLS[1]), records.claim(CALLS[1]), records.claim(CALLS[0])) == (True, False, True)
+def test_a_call_has_one_slot_however_many_claim_it_until_the_last_claim_is_taken_back(records: DeploymentRecords) -> None:
+    for call, token in ((CALLS[1], "mine"), (CALLS[1], "mine"), (CALLS[1], "yours"), (CALLS[0], "mine")):
+        records.claim(call, token)
     assert records.running() == [CALLS[0], CALLS[1]]
-    records.release(CALLS[1])
-    records.release(CALLS[1])
+    assert (records.claims(CALLS[0]), records.claims(CALLS[1])) == (["mine"], ["mine", "yours"])
+    for _ in range(2):
+        records.withdraw(CALLS[1], "mine")
+        assert (records.running(), records.claims(CALLS[1])) == ([CALLS[0], CALLS[1]], ["yours"])
+    records.withdraw(CALLS[1], "yours")
     assert records.running() == [CALLS[0]]
-    assert records.claim(CALLS[1]) is True
 
 
-def test_of_many_that_claim_a_slot_at_once_exactly_one_gets_it(records: DeploymentRecords) -> None:
-    for call in CALLS:
-        assert race(lambda _, call=call: records.claim(call)).count(True) == 1  # type: ignore[misc]
+def test_a_slot_that_is_released_is_free_whoever_claimed_it(records: DeploymentRecords) -> None:
+    for call in CALLS[:2]:
+        for token in ("mine", "yours"):
+            records.claim(call, token)
+    for _ in range(2):
+        records.release(CALLS[0])
+        assert records.running() == [CALLS[1]]
+
+
+def test_whether_anything_runs_or_waits_can_be_asked_at_once(records: DeploymentRecords) -> None:
+    records.register("my-id", CALLS[0])
+    assert not records.has_running_or_waiting()
+    records.claim(CALLS[0], "mine")
+    assert records.has_running_or_waiting()
+    records.release(CALLS[0])
+    records.wait(Waiting(CALLS[0], 1_800_000_000))
+    assert records.has_running_or_waiting()
+    records.no_longer_waits(Waiting(CALLS[0], 1_800_000_000))
+    assert not records.has_running_or_waiting()
 
 
 def test_a_fate_is_decided_once_and_everybody_learns_it(records: DeploymentRecords) -> None:
@@ -310,7 +329,7 @@ def busy(records: DeploymentRecords) -> None:
         records.register(f"id {number}", call)
         fill(records.call(call))
         records.wait(Waiting(call, 1_800_000_000))
-        records.claim(call)
+        records.claim(call, "token")
 
 
 def test_forgetting_that_is_cut_off_anywhere_is_repeatable(deployments: JobDeployments, store: Store) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchflow.callrecords import Fate
-from batchflow.deployments.starting import Starter, Template
+from batchflow.deployments.starting import Starter
 from batchflow.store.directory import DirectoryStore
 from tests.contract.scheduler_kit import HANG_S, Namespace, ended, until
 
@@ -57,8 +57,8 @@ def space(tmp_path: Path) -> Iterator[Namespace]:
     space.kill_engines()
 
 
-# To start a call: claim, decide, submitted, no longer waiting. To end it: ended, two logs, release.
-@pytest.mark.parametrize("lives", range(9))
+# To start a call: claim, decide, claim, claim, submitted, no longer waiting. To end it: ended, two logs, release.
+@pytest.mark.parametrize("lives", range(11))
 def test_killed_before_any_of_its_writes_it_neither_loses_a_call_nor_runs_one_twice(space: Namespace, lives: int) -> None:
     records = space.deploy(replicas=1)
     calls = [space.enter(records, f"call-{number}", exit=number) for number in range(2)]
@@ -94,7 +94,8 @@ def test_a_slot_too_many_is_given_back_in_the_end(space: Namespace, monkeypatch:
     monkeypatch.setattr("batchflow.deployments.starting.ABANDONED_S", 0.5)
     records = space.deploy(replicas=1)
     calls = [space.enter(records, f"call-{number}") for number in range(2)]
-    assert [records.claim(call.ref.call) for call in calls] == [True, True]
+    for call in calls:
+        records.claim(call.ref.call, "killed")
     scheduler = space.scheduler()
     scheduler.tick()
     assert space.runs() == [], "nobody can know that there is a slot for it"
@@ -106,8 +107,8 @@ def test_a_replica_that_was_never_noted_keeps_its_slot_though_its_call_is_comple
     records = space.deploy(replicas=1)
     staying = space.enter(records, "staying", deadline_s=4, stays=True)
     following = space.enter(records, "following")
-    with pytest.raises(Killed):  # after its claim, its decision and the workflow
-        Namespace(space.folder, store=Mortal(space.folder / "store", lives=2)).scheduler().tick()
+    with pytest.raises(Killed):  # after its claim, its decision, its claim and the workflow
+        Namespace(space.folder, store=Mortal(space.folder / "store", lives=3)).scheduler().tick()
     deadline = time.monotonic() + HANG_S
     while staying.ending() is None:
         assert time.monotonic() < deadline
@@ -127,7 +128,7 @@ def test_a_scheduler_that_resumes_what_another_has_just_done_takes_no_slot_away(
     record = records.load()
     assert record is not None
     late = Starter(space.engine, space.settings, lambda: space.rules, time.time)
-    late.resume(records, Template(record, is_paused=False, is_terminating=False), call.ref.call, running=1)
+    late.go_on(records, record, call.ref.call)
     assert records.running() == [call.ref.call]
     space.open("call")
     assert ended(scheduler, call).error == ""
@@ -141,18 +142,18 @@ class Eventful(DirectoryStore):
         super().__init__(root)
         self._event: Callable[[], object] | None = event
 
-    def create(self, key: str, data: bytes) -> bool:
+    def put(self, key: str, data: bytes) -> None:
         event = self._event
         if event and "/running/" in key:
             self._event = None
             event()
-        return super().create(key, data)
+        super().put(key, data)
 
 
 def test_two_schedulers_that_take_the_last_slot_at_once(space: Namespace) -> None:
     records = space.deploy(replicas=1)
     calls = [space.enter(records, f"call-{number}") for number in range(2)]
-    store = Eventful(space.folder / "store", lambda: records.claim(calls[1].ref.call))
+    store = Eventful(space.folder / "store", lambda: records.claim(calls[1].ref.call, "other"))
     scheduler = Namespace(space.folder, store=store).scheduler()
     scheduler.tick()
     assert (records.running(), space.runs()) == ([calls[1].ref.call], [])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from batchflow.errors import InvalidInput
 from batchflow.spec.computeresource import COMPUTE_RESOURCES
-from batchflow.spec.jobdeployment import from_document, merged, to_document
+from batchflow.spec.jobdeployment import from_document, to_document
+from batchflow.spec.jobpatch import merged
 from tests.unit.job_documents import SMALLEST, Json, full_document, parsed
 
 EXAMPLES = 100

@@ -13,8 +13,10 @@ from verda.helpers import strip_none_values
 from verda.job_deployments import JobDeployment as SdkDeployment
 from verda.job_deployments import JobScalingOptions
 
-from batchflow.spec.jobdeployment import JobDeployment, Mount, Scaling, Variable, merged, to_document
-from tests.unit.job_documents import CONTAINER, MISSING, SMALLEST, Json, changed, full_document, parsed, refused
+from batchflow.errors import InvalidInput
+from batchflow.spec.jobdeployment import JobDeployment, Mount, Scaling, Variable, to_document
+from batchflow.spec.jobpatch import merged
+from tests.unit.job_documents import CONTAINER, SMALLEST, Json, changed, full_document, parsed, refused
 
 
 def patched(patch: Json, of: Json | None = None) -> JobDeployment:
@@ -39,12 +41,11 @@ def patched(patch: Json, of: Json | None = None) -> JobDeployment:
         ({"containers": [{"name": "app-0", "image": {"image": "app:2"}}]}, f"{CONTAINER}.image", "app:2"),
         ({"containers": [{"name": None, "env": []}]}, f"{CONTAINER}.env", []),
         ({"containers": [{"volume_mounts": []}]}, f"{CONTAINER}.volume_mounts", []),
-        ({"containers": [{"healthcheck": {"enabled": False}}]}, f"{CONTAINER}.healthcheck", {"enabled": False}),
-        (
-            {"containers": [{"name": "another", "image": "b:1", "exposed_port": 9}]},
-            CONTAINER,
-            {"image": "b:1", "exposed_port": 9},
-        ),
+        ({"containers": [{"healthcheck": {"enabled": False}}]}, f"{CONTAINER}.healthcheck.enabled", False),
+        ({"containers": [{"healthcheck": {"path": "/up", "port": None}}]}, f"{CONTAINER}.healthcheck.path", "/up"),
+        ({"containers": [{"healthcheck": {}, "entrypoint_overrides": {}}]}, "name", "digits"),
+        ({"containers": [{"entrypoint_overrides": {"cmd": ["b.py"]}}]}, f"{CONTAINER}.entrypoint_overrides.cmd", ["b.py"]),
+        ({"containers": [{"entrypoint_overrides": {"enabled": False}}]}, f"{CONTAINER}.entrypoint_overrides.enabled", False),
         ({"container_registry_settings": {"is_private": False}}, "container_registry_settings", {"is_private": False}),
         ({"container_registry_settings": {"credentials": {"name": "new"}}}, "container_registry_settings.credentials", {"name": "new"}),
     ],
@@ -63,12 +64,40 @@ def test_a_patch_changes_what_it_names(patch: Json, path: str, value: Any) -> No
         ({"containers": []}, "containers should contain exactly 1 element (got 0)"),
         ({"containers": ["app"]}, 'containers.0 must be a map (got "app")'),
         ({"containers": [{}, {}]}, "containers should contain exactly 1 element (got 2)"),
-        ({"containers": [{"name": "another", "image": "b:1"}]}, f"containers.0.exposed_port {MISSING}"),
+        ({"containers": [{"healthcheck": []}]}, "containers.0.healthcheck must be a map (got a list)"),
+        ({"containers": [{"healthcheck": {"port": 0}}]}, "containers.0.healthcheck.port must be greater than or equal to 1 (got 0)"),
         ({"containers": [{"exposed_port": 0}]}, "containers.0.exposed_port must be greater than or equal to 1 (got 0)"),
     ],
 )
 def test_a_patch_that_makes_no_deployment_is_refused(patch: Json, message: str) -> None:
     assert refused(merged(to_document(parsed(SMALLEST)), patch)) == message
+
+
+@pytest.mark.parametrize("name", ["another-0", "app", "", 5, ["app-0"]])
+def test_a_container_that_there_is_not_is_no_other_one(name: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        merged(to_document(parsed(SMALLEST)), {"containers": [{"name": name, "image": "b:1", "exposed_port": 9}]})
+    assert caught.value.where == "containers: index 0: name"
+    assert (caught.value.what, caught.value.hint) == (f'there is no container "{name}"', "use app-0, or leave it out")
+
+
+@pytest.mark.parametrize(
+    ("health", "container", "port"),
+    [
+        ({"port": 8000}, {"exposed_port": 9000}, 9000),
+        ({"port": 8000}, {"exposed_port": 9000, "healthcheck": {"path": "/up"}}, 9000),
+        ({"port": 8000}, {"exposed_port": 9000, "healthcheck": {"port": None}}, 9000),
+        ({"port": 8000, "enabled": False}, {"exposed_port": 9000}, 9000),
+        ({"port": 8000}, {"exposed_port": 9000, "healthcheck": {"port": 8000}}, 8000),
+        ({"port": 8000}, {"exposed_port": 9000, "healthcheck": {"port": 8001}}, 8001),
+        ({"port": 8001}, {"exposed_port": 9000}, 8001),
+        ({"port": 8000}, {"image": "app:2"}, 8000),
+    ],
+)
+def test_the_health_checks_port_follows_the_containers(health: Json, container: Json, port: int) -> None:
+    current = changed(f"{CONTAINER}.healthcheck", health)
+    updated = patched({"containers": [container]}, of=current)
+    assert (updated.port, updated.healthcheck.port) == (container.get("exposed_port", 8000), port)
 
 
 def sdk_deployment() -> SdkDeployment:

@@ -46,12 +46,12 @@ class Cluster:
 def test_a_replica_that_does_not_stop_is_killed_once_its_grace_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call = started_call(open_store(str(tmp_path)), deadline_s=60)
     records = DeploymentRecords(call.store, call.ref.deployment, call.ref.deployment_id)
-    records.claim(call.ref.call)
+    records.claim(call.ref.call, "token")
     cluster = Cluster()
     watcher = Watcher(cluster, time.time)  # type: ignore[arg-type] # the methods that it has are all that are called
 
     def looked() -> int:
-        watcher.look(records, call, is_terminating=False)
+        watcher.watch(records, call, is_terminating=False)
         return cluster.kills
 
     assert [looked() for _ in range(3)] == [0, 0, 0]

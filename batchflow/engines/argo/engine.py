@@ -14,6 +14,7 @@ from batchflow.engines.protocol import LogLine, Observation
 from batchflow.errors import NotFound
 from batchflow.settings import Settings
 from batchflow.status import workflow as workflow_status
+from batchflow.status.pods import name_of as pod_name
 
 __all__ = ["ArgoEngine"]
 
@@ -56,7 +57,9 @@ class ArgoEngine:
     def kill(self, name: str) -> None:
         # Argo sends SIGKILL from within the container, whose first process, Argo's own, the kernel shields from that. Kubelet, which ends
         # the pods of a workflow that is deleted, does it from outside.
-        self._kube.delete_workflow(name)
+        if not self._kube.delete_workflow(name):
+            for pod in self._pods(name):  # its workflow was deleted without them: kubectl delete --cascade=orphan
+                self._kube.delete_pod(pod_name(pod))
 
     def delete(self, name: str) -> None:
         self._kube.delete_workflow(name)

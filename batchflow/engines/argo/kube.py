@@ -102,13 +102,24 @@ class Kube:
                 raise
         return True
 
-    def delete_workflow(self, name: str) -> None:
-        """Its pods go with it; no error if it is gone."""
+    def delete_workflow(self, name: str) -> bool:
+        """Its pods go with it; False if there is no such workflow."""
         with self.translated():
             try:
                 self._custom.delete_namespaced_custom_object(*self._workflows, name, propagation_policy="Background", **_RAW)
             except ApiException as error:
-                if not (error.status == 404 and _is_missing(error, PLURAL)):
+                if error.status == 404 and _is_missing(error, PLURAL):
+                    return False
+                raise
+        return True
+
+    def delete_pod(self, name: str) -> None:
+        """Have kubelet end it, within its grace period; no error if it is gone."""
+        with self.translated():
+            try:
+                self._core.delete_namespaced_pod(name, self.namespace, **_RAW)
+            except ApiException as error:
+                if not (error.status == 404 and _is_missing(error, "pods")):
                     raise
 
     def pods(self, selector: str) -> list[Json]:

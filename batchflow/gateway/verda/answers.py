@@ -13,14 +13,14 @@ from starlette.responses import JSONResponse, Response
 
 from batchflow.errors import BatchflowError, Conflict, InvalidInput, NotFound, Unreachable
 
-__all__ = ["EXCEPTION_HANDLERS", "FORBIDDEN", "UNAUTHORIZED", "UNAVAILABLE", "answer", "problem"]
+__all__ = ["CODES", "EXCEPTION_HANDLERS", "FORBIDDEN", "UNAUTHORIZED", "UNAVAILABLE", "answer", "problem"]
 
 _log = logging.getLogger(__name__)
 
 UNAUTHORIZED: Final = "unauthorized_request"
 FORBIDDEN: Final = "forbidden_action"
 UNAVAILABLE: Final = "service_unavailable"
-_CODES: Final = {
+CODES: Final = {
     400: "invalid_request",
     401: UNAUTHORIZED,
     403: FORBIDDEN,
@@ -37,7 +37,7 @@ _FIELD: Final = re.compile(r"\w+(: (index \d+|\w+))*")
 
 def problem(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> Response:
     """With the code of that status."""
-    return JSONResponse({"code": _CODES.get(status, _CODES[400]), "message": message}, status_code=status, headers=headers)
+    return JSONResponse({"code": CODES.get(status, CODES[400]), "message": message}, status_code=status, headers=headers)
 
 
 def answer(error: BatchflowError) -> Response:

@@ -6,20 +6,19 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from batchflow.callrecords import JobDeploymentRecord
 from batchflow.deployments.service import Deployments
-from batchflow.errors import InvalidInput
-from batchflow.gateway.body import parse_object, read_body
+from batchflow.errors import InvalidInput, Unreachable
+from batchflow.gateway.body import parse_object
 from batchflow.gateway.credentials import Credentials
-from batchflow.gateway.parameters import base_url_of, tenant_of
+from batchflow.gateway.parameters import base_url_of, in_thread, share_of
 from batchflow.gateway.tenants import Tenant, Tenants
 from batchflow.gateway.verda.answers import EXCEPTION_HANDLERS, problem
 from batchflow.gateway.verda.authentication import TokenEndpoint
@@ -42,6 +41,8 @@ _NOT_IMPLEMENTED: Final = {
     **{path: ("DELETE",) for path in ("/v1/secrets/{name}", "/v1/file-secrets/{name}", "/v1/container-registry-credentials/{name}")},
 }
 
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -76,33 +77,32 @@ def _route(path: str, **handlers: _Handler) -> Route:
 
 
 async def _list(request: Request) -> Response:
-    records = await run_in_threadpool(lambda: _service(request).list())
+    records = await _run(request, Deployments.list)
     return JSONResponse([_summary(record) for record in records])
 
 
 async def _create(request: Request) -> Response:
     document = await _body(request)
-    record = await run_in_threadpool(lambda: _service(request).create(document_of(document)))
+    record = await _run(request, Deployments.create, document_of(document))
     return _deployment(request, record, status=201)
 
 
 async def _get(request: Request) -> Response:
-    return _deployment(request, await run_in_threadpool(lambda: _service(request).get(_name(request))))
+    return _deployment(request, await _run(request, Deployments.get, _name(request)))
 
 
 async def _update(request: Request) -> Response:
     patch = await _body(request)
-    return _deployment(request, await run_in_threadpool(lambda: _service(request).update(_name(request), patch)))
+    return _deployment(request, await _run(request, Deployments.update, _name(request), patch))
 
 
 async def _delete(request: Request) -> Response:
     """Returns when the deployment is gone, or its time is up; then it goes on without this request, which holds no thread."""
     timeout_s = _milliseconds(request.query_params.get("timeout", str(_DELETE_MS))) / 1000
-    name, tenant = _name(request), await run_in_threadpool(tenant_of, request)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    is_gone = await run_in_threadpool(_begin_deletion, tenant, name)
-    while loop.time() < deadline and not await run_in_threadpool(is_gone):
+    is_gone = await in_thread(request, _begin_deletion, _name(request))
+    while loop.time() < deadline and not await share_of(request).run(is_gone):
         await asyncio.sleep(min(_LOOK_AGAIN_S, max(0.0, deadline - loop.time())))
     return Response(status_code=200)
 
@@ -113,31 +113,34 @@ def _begin_deletion(tenant: Tenant, name: str) -> Callable[[], bool]:
     tenant.deployments.service.delete(name, 0)
 
     def is_gone() -> bool:
-        current = tenant.deployments.records.find(name)
+        try:
+            current = tenant.deployments.records.find(name)
+        except Unreachable:  # it goes on all the same, and may be seen later
+            return False
         return found is None or current is None or current.deployment_id != found.deployment_id
 
     return is_gone
 
 
 async def _status(request: Request) -> Response:
-    return JSONResponse({"status": await run_in_threadpool(lambda: _service(request).status(_name(request)))})
+    return JSONResponse({"status": await _run(request, Deployments.status, _name(request))})
 
 
 async def _scaling(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(lambda: _service(request).scaling(_name(request))))
+    return JSONResponse(await _run(request, Deployments.scaling, _name(request)))
 
 
 async def _change(change: Callable[[Deployments, str], None], request: Request) -> Response:
-    await run_in_threadpool(lambda: change(_service(request), _name(request)))
+    await _run(request, change, _name(request))
     return Response(status_code=201)
 
 
 async def _compute_resources(request: Request) -> Response:
-    rules = (await run_in_threadpool(tenant_of, request)).deployments.rules
+    tenants: Tenants = request.app.state.tenants
     return JSONResponse(
         [
             {"name": resource.name, "size": size, "is_available": resource.is_available}
-            for resource in rules.compute or ()
+            for resource in tenants.rules().compute or ()  # of all namespaces, so that none is opened
             for size in resource.sizes
         ]
     )
@@ -147,9 +150,11 @@ async def _not_implemented(request: Request) -> Response:
     return problem(501, f"{request.method} {request.scope['path']} is not implemented here; docs/verda-api.md says what stands in for it")
 
 
-def _service(request: Request) -> Deployments:
-    """May ask the cluster, so it is for a thread."""
-    return tenant_of(request).deployments.service
+async def _run(
+    request: Request, ask: Callable[Concatenate[Deployments, _Parameters], _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+) -> _Result:
+    """Ask the service of the request's namespace."""
+    return await in_thread(request, lambda tenant: ask(tenant.deployments.service, *args, **kwargs))
 
 
 def _name(request: Request) -> str:
@@ -158,7 +163,7 @@ def _name(request: Request) -> str:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    async with read_body(request, _MAX_BODY_BYTES) as body:
+    async with share_of(request).body(request, _MAX_BODY_BYTES) as body:
         body.seek(0)
         return parse_object(body.read())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +99,15 @@ def test_a_change_is_of_what_is_named_and_of_nothing_else(gateway: Gateway) -> N
     assert gateway.get(f"{DEPLOYMENTS}/changed").ok()["containers"] == [after]
 
 
+def test_a_change_goes_into_a_container_key_by_key(gateway: Gateway) -> None:
+    [before] = create(gateway, "inside")["containers"]
+    change = {"exposed_port": 9000, "healthcheck": {"path": "/up"}, "entrypoint_overrides": {"cmd": ["a"]}}
+    [after] = patch(gateway, "inside", {"containers": [change]}).ok()["containers"]
+    overrides = {**before["entrypoint_overrides"], "cmd": ["a"]}
+    health = {"enabled": True, "port": 9000, "path": "/up"}
+    assert after == {**before, "exposed_port": 9000, "healthcheck": health, "entrypoint_overrides": overrides}
+
+
 def test_a_name_can_not_be_changed(gateway: Gateway) -> None:
     create(gateway, "kept")
     assert patch(gateway, "kept", {"name": "other", "created_at": "1970-01-01T00:00:00.000Z"}).ok()["name"] == "kept"
@@ -109,8 +119,12 @@ def test_a_name_can_not_be_changed(gateway: Gateway) -> None:
     [
         ({"scaling": {"deadline_seconds": 599}}, "scaling.deadline_seconds must be greater than or equal to 600 (got 599)"),
         ({"containers": []}, "containers should contain exactly 1 element (got 0)"),
-        ({"containers": [{"name": "another-0", "image": "a:1"}]}, None),
+        (
+            {"containers": [{"name": "other-0", "image": "a:1"}]},
+            'containers.0.name there is no container "other-0"; use random-logger-0, or leave it out',
+        ),
         ({"compute": {"name": "H200"}}, None),
+        ({"compute": {"name": "H100", "size": 2}}, 'compute.name "H100" is not available now; use another'),
         ({"compute": None, "scaling": 5}, None),
     ],
 )
@@ -171,6 +185,7 @@ MOUNT = "containers.0.volume_mounts.0."
         ({"compute": {"name": "H200", "size": 1}}, 'compute.name "H200" is not offered; use General Compute, H100'),
         ({"compute": {"name": "General Compute", "size": 2}}, 'compute.size "General Compute" has the sizes 1, 4 (got 2)'),
         ({"compute": {"name": "General Compute"}}, f"compute.size {MISSING}"),
+        ({"compute": {"name": "H100", "size": 2}}, 'compute.name "H100" is not available now; use another'),
         ({"scaling": None}, f"scaling {MISSING}"),
         ({"scaling": {"max_replica_count": 1, "deadline_seconds": 600}}, f"scaling.queue_message_ttl_seconds {MISSING}"),
         ({"container_registry_settings": {"is_private": True}}, None),
@@ -280,3 +295,29 @@ def test_the_rules_of_the_file_count_from_the_next_request_on(shell: Terminal) -
         assert gateway.post(DEPLOYMENTS, document, token=token).status == 201
         write(file)
         assert [found["name"] for found in gateway.get(DEPLOYMENTS, token=token).ok()] == ["ruled"]
+
+
+def test_compute_that_is_no_longer_available_stays_with_those_that_have_it(shell: Terminal) -> None:
+    def offer(**fields: Any) -> Path:
+        return write(shell.folder / "credentials.yaml", compute_resources=[{"name": "Mine", "sizes": [1, 2], **fields}])
+
+    def shown() -> list[bool]:
+        [summary] = gateway.get(DEPLOYMENTS).ok()
+        return [found["compute"]["is_available"] for found in (summary, gateway.get(f"{DEPLOYMENTS}/early").ok())]
+
+    compute = {"name": "Mine", "size": 1}
+    with serving(shell, BATCHFLOW_CREDENTIALS=str(offer())) as gateway:
+        gateway.token = access_token(gateway)
+        assert create(gateway, "early", compute=compute)["compute"] == {**compute, "is_available": True}
+        assert shown() == [True, True]
+        offer(is_available=False)
+        assert shown() == [False, False]
+        is_problem(
+            gateway.post(DEPLOYMENTS, deployment("late", compute=compute)), 400, 'compute.name "Mine" is not available now; use another'
+        )
+        assert patch(gateway, "early", {"scaling": {"max_replica_count": 3}}).ok()["compute"]["is_available"] is False
+        is_problem(patch(gateway, "early", {"compute": {"size": 2}}), 400)
+        offer(sizes=[2])
+        assert shown() == [False, False]
+        offer()
+        assert shown() == [True, True]

@@ -37,6 +37,20 @@ def test_a_pause_lets_what_runs_finish_and_starts_nothing(verda: Verda) -> None:
         assert completed(waiting) is None
 
 
+def test_another_time_to_live_is_for_calls_that_arrive_later(verda: Verda) -> None:
+    with verda.deployed("aging", replicas=1, ttl_s=600) as deployed:
+        verda.jobs.pause("aging")
+        early = deployed.run("job")
+        found = verda.jobs.get_by_name("aging")
+        found.scaling.queue_message_ttl_seconds = 1
+        verda.jobs.update("aging", found)
+        late = deployed.run("job")
+        assert completed(late) == "expired in queue after 1s"
+        assert early.status_json()["Status"] == "Queue"
+        verda.jobs.resume("aging")
+        assert completed(early) is None
+
+
 def test_a_thousand_calls(verda: Verda) -> None:
     """Two run, the others wait: in order, at no cost in memory, without a workflow. A purge drops exactly those that wait."""
     with verda.deployed("crowded", replicas=2) as deployed:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from verda.inference_client import InferenceClientError
 from verda.job_deployments import JobDeploymentStatus
 
 from tests.acceptance.command import Terminal, until
-from tests.acceptance.gateway.kit import pod, serving
+from tests.acceptance.gateway.kit import item_list, pod, serving
 from tests.acceptance.verda.kit import (
     DELETION_MS,
     KEY,
@@ -111,10 +114,19 @@ def test_a_batch_api_and_a_job_deployment_never_share_a_name(shell: Terminal, tm
             answer = gateway.deploy(pod("one-name"))
             assert answer.status == 400
             assert 'the name "one-name" is used by a job deployment' in answer.json()["message"]
+            answer = gateway.deploy(pod("another", networking={"endpoint": "one-name/below"}))
+            assert answer.status == 400
+            assert 'networking: the name "one-name" is used by a job deployment' in answer.json()["message"]
         gateway.deploy(pod("one-name")).ok()
         with pytest.raises(APIException, match="is a deployed batch api") as raised:
             verda.jobs.create(job_deployment("one-name", tmp_path / "notes", deadline_s=600))
         assert raised.value.code == "conflict"
+        gateway.deploy(pod("another", networking={"endpoint": "first/second"})).ok()
+        with pytest.raises(APIException, match='begins the endpoint of the batch api "another"') as raised:
+            verda.jobs.create(job_deployment("first", tmp_path / "notes", deadline_s=600))
+        assert raised.value.code == "conflict"
+        with verda.deployed("second", deadline_s=600):  # no part but the first counts
+            assert gateway.post("/first/second?dryRun=true", item_list()).status == 200
 
 
 def test_a_name_is_free_again_after_a_deletion_and_its_old_calls_are_gone(verda: Verda) -> None:
@@ -139,6 +151,41 @@ def test_deletion_stops_what_runs_and_takes_no_more(verda: Verda) -> None:
         assert waiting.id not in deployed.began()
         assert len(deployed.notes("down")) == 1
         assert deployed.fetch("status", running.id).status == 404
+
+
+def test_while_a_deletion_waits_for_a_replica(verda: Verda, tmp_path: Path) -> None:
+    """Without `timeout` it waits, too; what has ended can be fetched until it is done, and the name is free only then."""
+    with verda.deployed("ending", replicas=1) as deployed, ThreadPoolExecutor(1) as pool:
+        ended = deployed.run("echo", {"kept": True})
+        assert completed(ended) is None
+        stubborn = deployed.run("stubborn")
+        wait_for(stubborn, "Inference")
+        until(lambda: stubborn.id in deployed.began(), "the replica to have its call")
+        deletion = pool.submit(verda.jobs.delete, "ending")
+        until(lambda: verda.jobs.get_status("ending") is JobDeploymentStatus.TERMINATING, "the deletion to begin")
+        assert ended.status_json() == {"Id": ended.id, "Status": "Completed", "Error": None}
+        assert ended.result() == {"kept": True}
+        with pytest.raises(APIException, match="is being deleted; try again when that is done") as raised:
+            verda.jobs.create(job_deployment("ending", tmp_path / "notes"))
+        assert raised.value.code == "conflict"
+        assert not deletion.done()
+        os.kill(deployed.notes("up")[-1][0], signal.SIGKILL)
+        deletion.result()
+        assert "ending" not in verda.names()
+
+
+def test_a_container_keeps_its_name_in_an_update_to_another_image(verda: Verda) -> None:
+    """As the SDK does it: it sends the name that it was told before."""
+    with verda.deployed("renamed"):
+        found = verda.jobs.get_by_name("renamed")
+        assert found.containers[0].name == "replica-0"
+        found.containers[0].image = "registry.example/other:2"
+        found.containers[0].exposed_port = 9000
+        updated = verda.jobs.update("renamed", found)
+        assert (updated.containers[0].name, updated.containers[0].exposed_port) == ("other-0", 9000)
+        with pytest.raises(APIException, match="there is no container") as raised:
+            verda.jobs.update("renamed", found)  # there is none of that name any more
+        assert raised.value.code == "invalid_request"
 
 
 def test_an_update_is_for_replicas_that_start_afterwards(verda: Verda) -> None:
