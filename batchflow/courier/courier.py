@@ -75,12 +75,18 @@ class _Courier:
             self._end_by(self._retry(self._records.reply))
         elif "unanswered.json" in done:
             self._note_unanswered(self._retry(self._records.unanswered) or "")
+            self._give_up()
         elif done & {"delivered.json", "ended.json"}:
             _log.error("the call was delivered or ended before this courier started, and is not delivered again")
             self._end(REPLY_LOST)  # no effect if it has ended
+            self._give_up()
         else:
             self._end_by(self._delivered())
         self._shutdown.asked.wait()
+
+    def _give_up(self) -> None:
+        """Have the replica stopped: in a pod made anew it would wait for its job until its deadline; else what it does reaches nobody."""
+        self._keep(lambda: self._records.ask_to_stop(REPLY_LOST))
 
     def _end_by(self, reply: Reply | None) -> None:
         if reply is not None:

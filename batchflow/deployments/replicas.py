@@ -78,7 +78,7 @@ def reason_to_stop(replica: Replica, *, deadline_s: int, problem_s: float, now: 
 def reason_of_engine(replica: Replica, *, deadline_s: int) -> str:
     """Why the engine itself has ended it; empty if it has not."""
     if not replica.is_timed_out:
-        return ""
+        return failed_to_start(replica.problem) if replica.problem and replica.started is None else ""
     if replica.started is None:
         return failed_to_start(replica.explanation or _NO_TIME)
     # Its time is counted from its workflow's start: what it waited too long for a node was taken from its own.

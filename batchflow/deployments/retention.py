@@ -24,6 +24,7 @@ KEPT_S: Final = 86_400.0  # after a call's end (spec/verda.md section 3.4)
 UNFINISHED_S: Final = 3600.0
 # A queue is looked through when its first call expires; those that came meanwhile may expire before that.
 LOOK_AGAIN_S: Final = 60.0
+_REGAINED: Final = "regained"  # the token of slots for replicas that have lost theirs
 AT_ONCE: Final = 200  # calls between two looks at the clock
 
 
@@ -128,6 +129,8 @@ class Retention:
             if is_old or (ending is None and name > asked_to and _is_unfinished(records, call)):
                 self._delete_workflow(call)
                 records.unregister(name)
+            elif ending is None and name > asked_to and _is_running_unseen(call):
+                records.claim(name, _REGAINED)
         except Exception as error:
             return error
         return None
@@ -164,6 +167,12 @@ class Retention:
             with suppress(NotFound):  # gone in this moment
                 self._engine.stop(workflow)
         self._engine.delete(workflow)
+
+
+def _is_running_unseen(call: CallRecords) -> bool:
+    """Of one without a slot: whether it has a replica all the same, as far as is known. Its slot was lost."""
+    names = call.names()
+    return "submitted" in names and "ended.json" not in names
 
 
 def _is_unfinished(records: DeploymentRecords, call: CallRecords) -> bool:

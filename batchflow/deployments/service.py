@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,6 +21,7 @@ from batchflow.spec.reader import Document, document_of
 from batchflow.store.calls import PAUSED, TERMINATING, DeploymentRecords, JobDeployments
 from batchflow.store.endpoints import endpoints, first_part
 from batchflow.store.jobs import ApiRecords
+from batchflow.store.parallel import in_parallel
 from batchflow.store.protocol import Store
 
 __all__ = ["CREATED", "RUNNING", "UNCHANGED", "UPDATED", "Deployments", "status_of_deployment"]
@@ -34,7 +34,6 @@ UNCHANGED: Final = "unchanged"
 
 _NO_DEPLOYMENT: Final = "0" * 12  # where a manifest is made for its errors only
 _NO_CALL: Final = f"{0:019d}-{0:08x}"
-_THREADS: Final = 16  # requests to the store at a time
 _POLL_S: Final = 0.25
 
 
@@ -93,8 +92,7 @@ class Deployments:
             records = self._all.find(name)
             return records.load() if records else None
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            return [self._answered(record) for record in pool.map(load, self._all.names()) if record]
+        return [self._answered(record) for record in in_parallel(load, self._all.names()) if record]
 
     def get(self, name: str) -> JobDeploymentRecord:
         return self._answered(self._load(self._find(name)))
@@ -102,11 +100,15 @@ class Deployments:
     def update(self, name: str, patch: Mapping[str, Any]) -> JobDeploymentRecord:
         """Change what `patch`, part of a deployment's document, names; replicas that run are as they were. Raises InvalidInput."""
         records = self._find_lasting(name)
-        record = self._load(records)
-        document = document_of(merged(record.spec, patch))
-        deployment = parse_job_deployment(document, self._rules)
-        self._check(deployment, document, record)
-        changed = JobDeploymentRecord(to_document(deployment), record.created_time, record.directory)
+        current = self._load(records)
+        record = None
+        while record != current:  # to check it takes a while, in which others may change what this patch does not name
+            record = current
+            document = document_of(merged(record.spec, patch))
+            deployment = parse_job_deployment(document, self._rules)
+            self._check(deployment, document, record)
+            current = self._load(records)
+        changed = JobDeploymentRecord(to_document(deployment), current.created_time, current.directory)
         records.save(changed)
         self._wake()
         return self._answered(changed)

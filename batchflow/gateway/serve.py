@@ -26,6 +26,7 @@ from batchflow.spec.computeresource import Rules
 __all__ = ["serve"]
 
 _BACKLOG: Final = 2048
+_KEEP_ALIVE_S: Final = 75  # longer than clients pause between two questions: one asked while a connection is closed is lost
 _SCHEDULERS_END_S: Final = 8.0  # Kubernetes waits 15 s longer than for requests
 
 
@@ -54,6 +55,7 @@ def serve(settings: Settings, host: str, port: int, *, environ: Mapping[str, str
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=settings.grace_s,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         )
         server = uvicorn.Server(config)
         _stop_at_signal(server)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Final
 
 from batchflow.errors import NotFound
 from batchflow.store.jobs import ApiRecords
+from batchflow.store.parallel import in_parallel
 
 __all__ = ["endpoints", "first_part"]
-
-_THREADS: Final = 16  # requests to the store at a time
 
 
 def endpoints(apis: ApiRecords) -> dict[str, str]:
@@ -23,8 +20,7 @@ def endpoints(apis: ApiRecords) -> dict[str, str]:
             return (apis.api(name, current.api_id).endpoint, name) if current else None
         return None
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(filter(None, pool.map(endpoint, apis.names())))
+    return dict(filter(None, in_parallel(endpoint, apis.names())))
 
 
 def first_part(endpoint: str) -> str:

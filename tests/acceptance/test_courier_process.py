@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchflow import contract
-from batchflow.callrecords import Reply
+from batchflow.callrecords import REPLY_LOST, Reply
 from batchflow.store.calls import CallRecords
 from batchflow.store.open import open_store
 from tests.acceptance.command import HANG_S, Result, Terminal, terminal, until
@@ -104,7 +104,8 @@ def test_killed_between_delivery_and_reply_it_never_sends_again(at: Terminal, re
             second.wait(2)
         told(at, second, signal.SIGTERM, code=contract.EXIT_OK)
         assert deliveries(app) == [b"request"]
-    assert (records.reply(), records.ending()) == (None, None)
+    ending = records.ending()
+    assert (records.reply(), ending and ending.error) == (None, REPLY_LOST)
 
 
 def test_killed_after_the_reply_it_ends_the_call(at: Terminal, records: CallRecords) -> None:

@@ -108,7 +108,7 @@ def test_of_many_that_create_a_deployment_at_once_exactly_one_does(deployments: 
     [winner] = [number for number, records in enumerate(made) if records is not None]
     found = deployments.find("digits")
     assert found is not None and found.load() == JobDeploymentRecord({"number": winner}, "now")
-    assert len(list(store.list(""))) == 2
+    assert len(list(store.list("deployments/"))) == 1
     assert list(deployments.left_over("digits")) == []
 
 
@@ -190,6 +190,7 @@ def fill(call: CallRecords) -> None:
     call.mark_submitted()
     call.deliver("me")
     call.save_reply(Reply(200, "", 1), io.BytesIO(b"1"))
+    call.save_unanswered("")
     call.ask_to_stop("why")
     call.end(Ending("", 1.0))
     for container in ("main", "courier"):
@@ -285,6 +286,13 @@ def test_a_call_comes_back_as_it_was_saved(call: CallRecords) -> None:
     assert call.names() == {"registered.json", "request.json", "body", "reply.json", "reply", "logs/main.log"}
 
 
+def test_that_there_is_no_reply_is_said_or_not(call: CallRecords) -> None:
+    assert call.unanswered() is None
+    for error in ("", "it broke off"):
+        call.save_unanswered(error)
+        assert call.unanswered() == error
+
+
 def test_a_reply_is_there_only_once_its_body_is(call: CallRecords) -> None:
     class Cut(io.RawIOBase):
         def readable(self) -> bool:
@@ -316,7 +324,7 @@ def test_forgetting_leaves_nothing_and_frees_the_name(deployments: JobDeployment
     busy(records)
     deployments.forget(records)
     deployments.forget(records)
-    assert list(store.list("")) == kept
+    assert list(store.list("deployments/")) == kept
     assert deployments.find("digits") is None
     assert deployments.create("digits", RECORD) is not None
 
@@ -333,10 +341,11 @@ def busy(records: DeploymentRecords) -> None:
 
 
 def test_forgetting_that_is_cut_off_anywhere_is_repeatable(deployments: JobDeployments, store: Store) -> None:
-    for deletes in (0, 1, 20, 47, 48, 49, 50, 51, 52):
+    for deletes in (0, 1, 4, 20, *range(47, 54)):
         records = deployments.create("digits", RECORD)
         assert records is not None
         busy(records)
+        assert len(list(store.list("deployments/"))) == 51
         try:
             broken = Breaking(store, deletes)
             JobDeployments(broken).forget(DeploymentRecords(broken, "digits", records.deployment_id))  # type: ignore[arg-type]
@@ -347,7 +356,16 @@ def test_forgetting_that_is_cut_off_anywhere_is_repeatable(deployments: JobDeplo
             else:
                 assert found.has_flag("terminating") and found.load() == RECORD
             deployments.forget(records)
-        assert list(store.list("")) == []
+        assert list(store.list("deployments/")) == []
+
+
+def test_of_a_call_that_is_deleted_with_its_deployment_the_id_goes_first(records: DeploymentRecords, store: Store) -> None:
+    records.register("one", CALLS[0])
+    fill(records.call(CALLS[0]))
+    with pytest.raises(Unreachable):
+        DeploymentRecords(Breaking(store, 1), records.name, records.deployment_id).delete_calls()  # type: ignore[arg-type]
+    assert records.call_of("one") is None
+    assert records.call(CALLS[0]).request() == REQUEST
 
 
 def test_forgetting_a_deployment_spares_its_successor(deployments: JobDeployments, records: DeploymentRecords) -> None:

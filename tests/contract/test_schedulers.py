@@ -26,14 +26,15 @@ class Killed(BaseException):
 
 
 class Mortal(DirectoryStore):
-    """Its user is killed when it is about to write for the `lives`th time."""
+    """Its user is killed when it is about to write for the `lives`th time, but for logs: those have threads of their own."""
 
     def __init__(self, root: Path, lives: int) -> None:
         super().__init__(root)
         self.lives = lives
 
     def put(self, key: str, data: bytes) -> None:
-        self._live()
+        if "/logs/" not in key:
+            self._live()
         super().put(key, data)
 
     def create(self, key: str, data: bytes) -> bool:
@@ -57,8 +58,8 @@ def space(tmp_path: Path) -> Iterator[Namespace]:
     space.kill_engines()
 
 
-# To start a call: claim, decide, claim, claim, submitted, no longer waiting. To end it: ended, two logs, release.
-@pytest.mark.parametrize("lives", range(11))
+# To start a call: claim, decide, claim, claim, submitted, no longer waiting. To end it: ended, release.
+@pytest.mark.parametrize("lives", range(9))
 def test_killed_before_any_of_its_writes_it_neither_loses_a_call_nor_runs_one_twice(space: Namespace, lives: int) -> None:
     records = space.deploy(replicas=1)
     calls = [space.enter(records, f"call-{number}", exit=number) for number in range(2)]

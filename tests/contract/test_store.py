@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -281,6 +282,19 @@ def test_a_directory_store_keeps_nothing_but_the_keys(tmp_path: Path) -> None:
     assert store.create("a/b/c", b"2") is False
     store.delete(["a/b/c"])
     assert [path.name for path in tmp_path.rglob("*") if path.name != ".drafts"] == []
+
+
+def test_what_a_killed_process_was_writing_goes_a_day_later(tmp_path: Path) -> None:
+    drafts = tmp_path / ".drafts"
+    drafts.mkdir()
+    for name, age_s in (("old", 90_000), ("young", 80_000)):
+        (drafts / name).write_bytes(b"half")
+        os.utime(drafts / name, (time.time() - age_s,) * 2)
+    store = DirectoryStore(tmp_path)
+    assert store.get("a") is None
+    assert len(os.listdir(drafts)) == 2
+    store.put("a", b"1")
+    assert os.listdir(drafts) == ["young"]
 
 
 def test_the_folder_of_drafts_is_out_of_reach(tmp_path: Path) -> None:

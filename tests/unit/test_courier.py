@@ -126,13 +126,25 @@ def test_a_courier_that_is_started_again_sends_nothing_twice(done: list[str], er
     if "ended" in done:
         records.end(Ending("deployment deleted", 1.0))
     with handler(lambda _: 200) as app, courier(records, app.port, health="/health") as at_work:
-        at_work.until_recorded("ended.json")
+        at_work.until_recorded("ended.json" if "replied" in done else "stop.json")
         at_work.thread.join(0.3)
         assert at_work.thread.is_alive()
     assert app.requests == []
     ending = records.ending()
     assert ending is not None
     assert ending.error == error
+    assert records.stop_reason() == ("" if "replied" in done else REPLY_LOST), "whatever else it does is for nobody"
+
+
+def test_a_replica_in_a_pod_made_anew_is_stopped(store: Store) -> None:
+    """The courier of the one before has said that there is no reply."""
+    records = started_call(store)
+    records.deliver("the one before")
+    records.save_unanswered("")
+    with handler(lambda _: 200) as app, courier(records, app.port, health="/health") as at_work:
+        at_work.until_recorded("stop.json")
+    assert app.requests == []
+    assert records.stop_reason() == REPLY_LOST
 
 
 def test_of_two_couriers_one_delivers(store: Store) -> None:
@@ -159,8 +171,15 @@ def test_a_call_that_nobody_knows_any_more_is_not_delivered(store: Store) -> Non
 # The replica.
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nrep", b"no HTTP\r\n\r\n"])
-def test_a_connection_that_broke_is_no_reply_and_never_tried_again(answer: bytes, store: Store) -> None:
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nrep", "container gave no whole HTTP reply: the connection ended first"),
+        (b"no HTTP\r\n\r\n", "container gave no whole HTTP reply: BadStatusLine"),
+    ],
+)
+def test_a_connection_that_broke_is_no_reply_and_never_tried_again(answer: bytes, error: str | None, store: Store) -> None:
     records = started_call(store, b"request")
     with socket.create_server(("127.0.0.1", 0)) as listener, courier(records, listener.getsockname()[1]) as at_work:
         listener.settimeout(20)
@@ -172,8 +191,9 @@ def test_a_connection_that_broke_is_no_reply_and_never_tried_again(answer: bytes
         with pytest.raises(TimeoutError):
             listener.accept()
         assert at_work.thread.is_alive()
-    assert (records.reply(), records.ending()) == (None, None)
-    assert "delivered.json" in records.names()
+    ending = records.ending()
+    assert (records.reply(), ending and ending.error) == (None, error)
+    assert records.unanswered() == (error or "")
 
 
 def test_what_was_closed_before_a_byte_was_sent_is_tried_again(unreliable: Unreliable) -> None:

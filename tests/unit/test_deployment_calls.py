@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -213,3 +215,75 @@ def test_a_purge_drops_those_that_wait_and_none_that_was_started(records: Deploy
     statuses = [Calls(records).status(f"call-{number}") for number in range(30)]
     assert statuses == [("Queue", None)] * 3 + [("Completed", "purged from queue")] * 27
     assert [waiting.call for waiting in records.waiting()] == [call.ref.call for call in calls[:3]]
+
+
+class RemovingStore(DirectoryStore):
+    """`removes` a call just before its `moment`-th request."""
+
+    moment = 0
+    removes: Callable[[], None] | None = None
+
+    def get(self, key: str) -> bytes | None:
+        self._ask()
+        return super().get(key)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        self._ask()
+        return super().list(prefix)
+
+    def open(self, key: str) -> BinaryIO | None:
+        self._ask()
+        return super().open(key)
+
+    def _ask(self) -> None:
+        self.moment -= 1
+        if self.moment == 0 and self.removes is not None:
+            self.removes()
+
+
+@pytest.mark.parametrize("by", ["call", "deployment"])
+@pytest.mark.parametrize("reply", [None, Reply(200, "application/json", 4)])
+@pytest.mark.parametrize("moment", range(1, 7))
+def test_what_is_removed_while_it_is_asked_for_is_whole_or_not_there(by: str, reply: Reply | None, moment: int, tmp_path: Path) -> None:
+    plain = JobDeployments(DirectoryStore(tmp_path))
+    records = plain.create("long-job", JobDeploymentRecord({}, "2026-01-01T00:00:00.000Z"))
+    assert records is not None
+    for ask in (Calls.status, Calls.result):
+        call = enter(records, f"id of {ask.__name__}")
+        finish(call, reply=reply, body=b"body")
+        store = RemovingStore(tmp_path)
+        store.removes = records.delete_calls if by == "deployment" else partial(records.unregister, call.ref.call)
+        store.moment = moment
+        try:
+            answer = ask(Calls(DeploymentRecords(store, "long-job", records.deployment_id)), f"id of {ask.__name__}")
+        except NotFound:
+            continue
+        if ask is Calls.status:
+            assert answer == ("Completed", None)
+        elif reply is None:
+            assert answer == (Result(200, "text/plain"), None)
+            assert store.moment >= 0, "it was removed before all was asked for"
+        else:
+            assert answer[0] == Result(200, "application/json", 4)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_an_id_that_stands_for_another_call_meanwhile_gives_nothing_of_the_first(finished: bool, tmp_path: Path) -> None:
+    plain = JobDeployments(DirectoryStore(tmp_path))
+    records = plain.create("long-job", JobDeploymentRecord({}, "2026-01-01T00:00:00.000Z"))
+    assert records is not None
+    call = enter(records)
+    if finished:
+        finish(call)
+    store = RemovingStore(tmp_path)
+
+    def replace() -> None:
+        records.unregister(call.ref.call)
+        enter(records)
+
+    store.removes, store.moment = replace, 2  # after the id was looked up
+    for ask in (Calls.status, Calls.result):
+        with pytest.raises(NotFound):
+            ask(Calls(DeploymentRecords(store, "long-job", records.deployment_id)), "mine")
+        call = records.call(str(records.call_of("mine")))
+        store.moment = 2

@@ -245,7 +245,7 @@ def test_the_gateway_reads_what_our_steps_read_and_its_credentials() -> None:
     assert "subPath" not in mounts[folder], "Kubernetes does not refresh that"
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert volumes[mounts[folder]["name"]]["secret"] == {"secretName": contract.GATEWAY}
-    assert "emptyDir" in volumes[mounts["/tmp"]["name"]]
+    assert volumes[mounts["/tmp"]["name"]]["emptyDir"]["sizeLimit"], "bodies of requests could fill the node's disk"
 
 
 def test_the_gateways_pod_is_as_confined_as_our_steps() -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from batchflow.engines.argo.engine import ArgoEngine
 from batchflow.engines.argo.kube import Kube
 from batchflow.errors import BatchflowError, InvalidInput, NotFound, Unreachable
+from batchflow.settings import Settings
 
 MANIFEST: dict[str, Any] = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"}, "spec": {}}
 
@@ -111,8 +113,37 @@ def test_what_is_not_there_is_no_error_where_that_is_an_answer(api_server: Any) 
     answers.append(NO_WORKFLOW)
     assert found.workflow("w") is None
     assert found.stop_workflow("w") is False
-    found.delete_workflow("w")
+    assert found.delete_workflow("w") is False
     assert found.config_map("batchflow") is None
+
+
+POD = {"metadata": {"name": "w-replica", "creationTimestamp": "2026-11-22T19:50:00Z"}}
+DELETED = (200, b'{"kind": "Status", "apiVersion": "v1", "status": "Success"}')
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_pod_whose_workflow_was_deleted_without_it_is_killed_all_the_same(api_server: Any, is_gone: bool) -> None:
+    """kubectl delete --cascade=orphan; that a pod which is gone is no error."""
+    found, answers = api_server
+    gone = status(404, "NotFound", 'pods "w-replica" not found', name="w-replica", kind="pods")
+    answers += [NO_WORKFLOW, (200, json.dumps({"items": [POD]}).encode()), gone if is_gone else DELETED]
+    engine = ArgoEngine(Settings(namespace="here"))
+    engine.__dict__["_kube"] = found
+    engine.kill("w")
+    assert [path.partition("?")[0] for path, _ in asked] == [
+        "/apis/argoproj.io/v1alpha1/namespaces/here/workflows/w",
+        "/api/v1/namespaces/here/pods",
+        "/api/v1/namespaces/here/pods/w-replica",
+    ]
+
+
+def test_the_pods_of_a_workflow_that_is_deleted_are_left_to_kubernetes(api_server: Any) -> None:
+    found, answers = api_server
+    answers.append(DELETED)
+    engine = ArgoEngine(Settings(namespace="here"))
+    engine.__dict__["_kube"] = found
+    engine.kill("w")
+    assert len(asked) == 1
 
 
 NO_SECRET = status(404, "NotFound", 'secrets "a" not found', name="a", kind="secrets")

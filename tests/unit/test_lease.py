@@ -125,6 +125,50 @@ def test_an_answer_that_was_lost_does_not_lose_the_lease(tmp_path: Path, clock: 
     assert holder.held()
 
 
+class Deaf(DirectoryStore):
+    """Writes, and then does not answer, as often as it is told to."""
+
+    lost = 0
+
+    def create(self, key: str, data: bytes) -> bool:
+        created = super().create(key, data)
+        if self.lost:
+            self.lost -= 1
+            raise Unreachable("no answer")
+        return created
+
+
+@pytest.mark.parametrize("renewals", [0, 1, 2])
+def test_a_lease_is_not_lost_to_nobody_when_no_answer_comes(tmp_path: Path, clock: Clock, renewals: int) -> None:
+    store = Deaf(tmp_path)
+    holder, other = lease(store, clock), lease(store, clock)
+    for _ in range(renewals):
+        assert holder.held()
+        clock.now += LOOK_S
+    store.lost = 1
+    with pytest.raises(Unreachable):
+        holder.held()
+    clock.now += 1
+    assert holder.held()
+    assert not other.held()
+    clock.now += LOOK_S
+    assert holder.held()
+    holder.release()
+    assert other.held()
+
+
+def test_it_is_given_back_also_when_no_answer_came_to_its_last_renewal(tmp_path: Path, clock: Clock) -> None:
+    store = Deaf(tmp_path)
+    holder = lease(store, clock)
+    assert holder.held()
+    clock.now += LOOK_S
+    store.lost = 1
+    with pytest.raises(Unreachable):
+        holder.held()
+    holder.release()
+    assert lease(store, clock).held()
+
+
 def test_one_that_slept_while_others_had_it_does_not_get_it_by_an_old_number(store: DirectoryStore, clock: Clock) -> None:
     sleeper, others = lease(store, clock), lease(store, clock)
     assert sleeper.held()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from batchflow.callrecords import Reply
+from batchflow.callrecords import REPLY_LOST, Reply
 from batchflow.deployments.endings import error_of
 from batchflow.deployments.replicas import Replica, containers_of, reason_of_engine, reason_to_stop, replica_of
 from batchflow.engines.protocol import Observation
@@ -17,6 +17,7 @@ STARTED = datetime(2026, 11, 22, 19, 50, 0, tzinfo=UTC).timestamp()
 BACK_OFF = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "registry.example/app:1"'}
 BACK_OFF_TEXT = 'container main: ImagePullBackOff: Back-off pulling image "registry.example/app:1"'
 DEADLINE = "Step exceeded its deadline"
+ENOUGH = "2026-11-22T19:59:59Z"  # times are cut off
 KILLED = "the local engine ended before the job did (killed?)"
 LOOKUP = (
     'failed to look-up entrypoint/cmd for image "registry.example/app:1", you must either explicitly specify the command, or list it in '
@@ -49,8 +50,8 @@ RUNNING = {"startedAt": "2026-11-22T19:50:00Z"}
 CREATING = {"reason": "ContainerCreating"}
 
 
-def terminated(code: int) -> Json:
-    return {"exitCode": code, "startedAt": "2026-11-22T19:50:00Z", "finishedAt": "2026-11-22T19:59:00Z"}
+def terminated(code: int, finished: str = "2026-11-22T19:59:00Z") -> Json:
+    return {"exitCode": code, "startedAt": "2026-11-22T19:50:00Z", "finishedAt": finished}
 
 
 @pytest.mark.parametrize(
@@ -141,11 +142,21 @@ def test_a_replica_is_stopped_at_its_deadline_or_if_it_can_not_start(replica: Re
     ("seen", "reason"),
     [
         (Observation(workflow("Failed", "main: Error (exit code 1)"), [pod("Failed", terminated=terminated(1))]), ""),
-        (Observation(workflow("Failed", DEADLINE), [pod("Failed", terminated=terminated(143))]), "deadline of 600s exceeded"),
+        (Observation(workflow("Failed", DEADLINE), [pod("Failed", terminated=terminated(143, ENOUGH))]), "deadline of 600s exceeded"),
+        (Observation(workflow("Failed", DEADLINE), [pod(running=RUNNING)]), "deadline of 600s exceeded"),  # its node is lost
+        (
+            Observation(workflow("Failed", DEADLINE), [pod("Failed", terminated=terminated(143))]),
+            "replica started too late: it was stopped after 540s of its 600s",
+        ),
         (Observation(workflow("Failed", DEADLINE), []), "replica could not be started: there was no time left for it"),
         (
             Observation(workflow("Failed", DEADLINE), [pod("Failed", unscheduled="0/3 nodes are available")]),
             "replica could not be started: can't be scheduled: 0/3 nodes are available",
+        ),
+        (
+            Observation(workflow("Error", node={"message": LOOKUP}), []),
+            "replica could not be started: Argo can't look up the entrypoint of image registry.example/app:1 in its registry "
+            "(connection refused); name the command: entrypoint_overrides with enabled: true and an entrypoint",
         ),
         (
             Observation(workflow("Failed", DEADLINE, node={"message": LOOKUP}), []),
@@ -154,7 +165,7 @@ def test_a_replica_is_stopped_at_its_deadline_or_if_it_can_not_start(replica: Re
         ),
     ],
 )
-def test_a_workflow_that_ran_into_its_own_deadline(seen: Observation, reason: str) -> None:
+def test_a_workflow_that_the_engine_itself_has_ended(seen: Observation, reason: str) -> None:
     assert reason_of_engine(replica_of(seen, NOW), deadline_s=600) == reason
 
 
@@ -183,37 +194,47 @@ def test_somebody_has_asked_for_its_end() -> None:
 
 
 def test_the_logs_of_argos_own_containers_are_left_out() -> None:
-    assert containers_of(Observation(None, [pod()])) == [("replica-1", "courier"), ("replica-1", "main")]
+    assert containers_of(Observation(None, [pod()]), NOW) == [("replica-1", "courier"), ("replica-1", "main")]
+
+
+def test_a_pod_on_a_lost_node_has_no_logs_that_can_be_had() -> None:
+    assert containers_of(Observation(None, [pod(due="2026-11-22T19:58:00Z")]), NOW) == []
 
 
 GOOD, BAD = Reply(200, "text/plain", 2), Reply(500, "application/json", 9)
 
 
 @pytest.mark.parametrize(
-    ("stop_reason", "reply", "delivered", "exit_code", "explanation", "error"),
+    ("stop_reason", "reply", "unanswered", "delivered", "exit_code", "explanation", "error"),
     [
-        ("", GOOD, True, 0, "", ""),
-        ("", None, True, 0, "", ""),  # it did its work, and had nothing to say
-        ("", BAD, True, 0, "", "container replied with HTTP 500"),
-        ("", BAD, True, 1, "", "container replied with HTTP 500"),  # `failed=true` of the example
-        ("", GOOD, True, 3, "", "process exited with code 3"),
-        ("", None, True, 3, "", "process exited with code 3"),
-        ("", None, True, 137, "", "process exited with code 137"),
-        ("", None, False, 1, "", "process exited with code 1"),  # crash at start
-        ("", None, False, 0, "", "replica exited before accepting the job"),
-        ("deadline of 600s exceeded", None, True, 143, "", "deadline of 600s exceeded"),
-        ("deadline of 600s exceeded", None, False, 143, "", "deadline of 600s exceeded"),  # never healthy
-        ("deadline of 600s exceeded", BAD, True, 137, "", "deadline of 600s exceeded"),
-        ("deployment deleted", None, False, None, "", "deployment deleted"),
-        ("", None, False, None, BACK_OFF_TEXT, BACK_OFF_TEXT),
-        ("", None, True, None, "pod deleted", "pod deleted"),
-        ("", None, True, None, "", "the replica was lost"),
-        ("", GOOD, True, None, "pod deleted", ""),  # its reply is there
-        ("", BAD, True, None, "pod deleted", "container replied with HTTP 500"),
+        ("", GOOD, None, True, 0, "", ""),
+        ("", None, "", True, 0, "", ""),  # it did its work, and had nothing to say
+        ("", None, None, True, 0, "", REPLY_LOST),  # nobody knows what it had to say
+        ("", None, "it broke off", True, 0, "", "it broke off"),
+        ("", None, "it broke off", True, 3, "", "process exited with code 3"),
+        ("deployment deleted", None, "it broke off", True, 0, "", "deployment deleted"),
+        ("", BAD, None, True, 0, "", "container replied with HTTP 500"),
+        ("", BAD, None, True, 1, "", "container replied with HTTP 500"),  # `failed=true` of the example
+        ("", GOOD, None, True, 3, "", "process exited with code 3"),
+        ("", None, None, True, 3, "", "process exited with code 3"),
+        ("", None, None, True, 137, "", "process exited with code 137"),
+        ("", None, None, False, 1, "", "process exited with code 1"),  # crash at start
+        ("", None, None, False, 0, "", "replica exited before accepting the job"),
+        ("deadline of 600s exceeded", None, None, True, 143, "", "deadline of 600s exceeded"),
+        ("deadline of 600s exceeded", None, None, False, 143, "", "deadline of 600s exceeded"),  # never healthy
+        ("deadline of 600s exceeded", BAD, None, True, 137, "", "deadline of 600s exceeded"),
+        ("deployment deleted", None, None, False, None, "", "deployment deleted"),
+        ("", None, None, False, None, BACK_OFF_TEXT, BACK_OFF_TEXT),
+        ("", None, None, True, None, "pod deleted", "pod deleted"),
+        ("", None, None, True, None, "", "the replica was lost"),
+        ("", GOOD, None, True, None, "pod deleted", ""),  # its reply is there
+        ("", BAD, None, True, None, "pod deleted", "container replied with HTTP 500"),
     ],
 )
 def test_the_error_of_each_ending(
-    stop_reason: str, reply: Reply | None, delivered: bool, exit_code: int | None, explanation: str, error: str
+    stop_reason: str, reply: Reply | None, unanswered: str | None, delivered: bool, exit_code: int | None, explanation: str, error: str
 ) -> None:
-    told = error_of(stop_reason=stop_reason, reply=reply, delivered=delivered, exit_code=exit_code, explanation=explanation)
+    told = error_of(
+        stop_reason=stop_reason, reply=reply, unanswered=unanswered, delivered=delivered, exit_code=exit_code, explanation=explanation
+    )
     assert told == error

@@ -206,19 +206,18 @@ def test_a_store_that_can_not_be_read_is_503_without_its_place(shell: Terminal) 
     with serving(shell, BATCHFLOW_CREDENTIALS=str(file)) as gateway:
         gateway.token = access_token(gateway)
         assert gateway.post(DEPLOYMENTS, deployment("circle")).status == 201
-        record = gateway_store(gateway) / "deployments/circle/current.json"
-        content = record.read_bytes()
-        record.unlink()
-        record.symlink_to(record)
+        folder = gateway_store(gateway) / "names"
+        elsewhere = folder.rename(shell.folder / "elsewhere")
+        folder.symlink_to(folder)
         try:
             for path, token in ((f"{DEPLOYMENTS}/circle", gateway.token), ("/circle", OUR_KEY["key"]), ("/status/circle", OUR_KEY["key"])):
                 answer = gateway.get(path, token=token, headers={"X-Inference-Id": "a", "X-Request-Id": "asked-of-circle"})
                 is_problem(answer, 503)
                 assert int(answer.headers["Retry-After"]) > 0 and gateway.store not in answer.text
         finally:
-            record.unlink()
-            record.write_bytes(content)
-        until(lambda: "asked-of-circle" in gateway.log() and str(record) in gateway.log(), "the place in the log", gateway.log)
+            folder.unlink()
+            elsewhere.rename(folder)
+        until(lambda: "asked-of-circle" in gateway.log() and gateway.store in gateway.log(), "the place in the log", gateway.log)
         assert gateway.get(f"{DEPLOYMENTS}/circle").status == 200
 
 

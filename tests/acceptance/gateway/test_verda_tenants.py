@@ -156,7 +156,7 @@ def test_a_namespace_without_tokens_of_cortexs_works(shell: Terminal) -> None:
     with serving(shell, BATCHFLOW_CREDENTIALS=str(file)) as gateway:
         paused(gateway, "job", access_token(gateway, THEIRS))
         assert gateway.post("/job", {}, token=THEIR_KEY["key"], headers=ID).status == 202
-        assert (shell.store / "namespaces/theirs/deployments/job/current.json").exists()
+        assert list((shell.store / "namespaces/theirs/deployments/job").glob("*/deployment.json"))
         assert not (shell.store / "deployments").exists()
 
 

@@ -111,6 +111,13 @@ def test_a_reply_is_replayed(deployed: Deployed, status: int, content_type: str,
     assert (head.status, head.type, head.headers["Content-Length"], head.body) == (status, content_type, str(len(body)), b"")
 
 
+def test_a_status_code_above_599_is_replayed_as_599(deployed: Deployed) -> None:
+    execution = deployed.run("reply?status=700&type=text/plain", {"a": 1})
+    assert completed(execution) == "container replied with HTTP 700"
+    answer = deployed.fetch("result", execution.id)
+    assert (answer.status, answer.type, answer.body) == (599, "text/plain", b'{"a": 1}')
+
+
 @pytest.mark.parametrize("count", [0, 5])
 def test_a_reply_without_a_type_is_plain_text(deployed: Deployed, count: int) -> None:
     execution = deployed.run(f"typeless?bytes={count}")

@@ -45,6 +45,7 @@ def test_any_method(deployed: Deployed, method: str) -> None:
         ("/with%2Fescapes/%C3%A4?q=%20&q=+&r", "/with%2Fescapes/%C3%A4?q=%20&q=+&r"),
         ("//double//slashes/", "//double//slashes/"),
         ("/health/deeper", "/health/deeper"),
+        ("/line%0Aend%0A", "/line%0Aend%0A"),
         ("/status/taker", "/status/taker"),
     ],
 )
@@ -174,6 +175,10 @@ def test_the_health_path_starts_nothing(verda: Verda) -> None:
     with verda.deployed("well") as deployed:
         assert deployed.inference.health().json() == {"status": "ok"}
         assert deployed.request("GET", "/health?deep=true").json() == {"status": "ok"}
+        found = verda.jobs.get_by_name(deployed.name)
+        found.containers[0].healthcheck.enabled = False
+        verda.jobs.update(deployed.name, found)
+        assert deployed.request("GET", "/health").json() == {"status": "ok"}
         head = deployed.request("HEAD", "/health")
         assert (head.status, head.body) == (200, b"")
         assert deployed.notes("up") == []
