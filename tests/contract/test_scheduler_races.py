@@ -190,10 +190,12 @@ def go_on_and_end_one(world: World) -> None:
 
 
 def take_for_abandoned(world: World) -> None:
-    """A third scheduler has claimed the slot for the second call, too, and was killed."""
-    world.records.claim(world.calls[1].ref.call, "killed")
+    """While the deployment is paused; then the slot is the second call's."""
+    world.records.set_flag(PAUSED, True)
     world.awake.tick()
     time.sleep(1.5 * ABANDONED_S)
+    world.awake.tick()
+    world.records.set_flag(PAUSED, False)
     waiting = world.records.waiting_of(world.calls[0].ref.call)
     if waiting:  # the other has seen only the second call wait, when there is a slot again
         world.records.no_longer_waits(waiting)
