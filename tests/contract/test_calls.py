@@ -23,7 +23,7 @@ RACERS = 8
 ROUNDS = 5
 RECORD = JobDeploymentRecord({"name": "digits"}, "2026-01-01T00:00:00.000Z")
 REQUEST = CallRequest("my-id", "POST", "/job?a=1", [("Content-Type", "text/plain"), ("X", "1"), ("X", "2")], 4, 600, 300)
-CALLS = [new_call(10**18 + number) for number in range(5)]
+CALLS = [f"{10**18 + number}-{number:08x}" for number in range(5)]
 
 Answer = TypeVar("Answer")
 

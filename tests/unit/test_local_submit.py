@@ -11,7 +11,7 @@ from typing import Any
 from batchflow.engines.local.engine import LocalEngine
 from batchflow.engines.local.folder import RunFolder
 from tests.acceptance.command import until
-from tests.contract.scheduler_kit import Namespace
+from tests.contract.scheduling.kit import Namespace
 
 LOOKS_S = 0.2
 

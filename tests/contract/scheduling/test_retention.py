@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -18,17 +17,10 @@ from batchflow.deployments.scheduler import Scheduler
 from batchflow.engines.local.engine import LocalEngine
 from batchflow.store.calls import DeploymentRecords, JobDeployments
 from batchflow.store.directory import DirectoryStore
-from tests.contract.scheduler_kit import HANG_S, Namespace, ended, until
+from tests.contract.scheduling.kit import HANG_S, Namespace, ended, until
 from tests.unit.stored_calls import Unreliable
 
 DAY_S = 86_400
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Iterator[Namespace]:
-    space = Namespace(tmp_path)
-    yield space
-    space.kill_engines()
 
 
 def later(space: Namespace, seconds: float) -> Scheduler:

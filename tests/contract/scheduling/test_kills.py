@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,8 @@ import pytest
 from batchflow.callrecords import Fate
 from batchflow.deployments.starting import Starter
 from batchflow.store.directory import DirectoryStore
-from tests.contract.scheduler_kit import HANG_S, Namespace, ended, until
+from tests.contract.scheduling.kit import HANG_S, Namespace, ended, scheduler_process, until, waiting
 
-REPOSITORY = Path(__file__).parents[2]
 KILLS = 6
 
 
@@ -49,13 +47,6 @@ class Mortal(DirectoryStore):
         self.lives -= 1
         if self.lives < 0:
             raise Killed
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Iterator[Namespace]:
-    space = Namespace(tmp_path)
-    yield space
-    space.kill_engines()
 
 
 # To start a call: claim, decide, claim, claim, submitted, no longer waiting. To end it: ended, release.
@@ -168,7 +159,7 @@ def test_nothing_starts_after_a_deployment_was_paused_or_deleted(space: Namespac
     call = space.enter(records, "waits")
     store = Eventful(space.folder / "store", lambda: records.set_flag(flag, True))
     Namespace(space.folder, store=store).scheduler().tick()
-    assert (records.running(), [waiting.call for waiting in records.waiting()], space.runs()) == ([], [call.ref.call], [])
+    assert (records.running(), waiting(records), space.runs()) == ([], [call.ref.call], [])
 
 
 class Schedulers:
@@ -180,9 +171,7 @@ class Schedulers:
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, number: int) -> None:
-        command = [sys.executable, "-m", "tests.contract.scheduler_process", str(self._space.folder), str(self._lease_s)]
-        with (self._space.folder / f"scheduler-{number}.log").open("ab") as log:
-            self._running[number] = subprocess.Popen(command, cwd=REPOSITORY, stderr=log)
+        self._running[number] = scheduler_process(self._space, self._lease_s, f"scheduler-{number}")
 
     def kill(self, number: int) -> None:
         process = self._running.pop(number)

@@ -23,7 +23,7 @@ from batchflow.engines.protocol import Observation
 from batchflow.errors import Unreachable
 from batchflow.store.calls import PAUSED, TERMINATING, CallRecords, DeploymentRecords
 from batchflow.store.directory import DirectoryStore
-from tests.contract.scheduler_kit import HANG_S, Namespace
+from tests.contract.scheduling.kit import HANG_S, Namespace
 
 ABANDONED_S = 0.2
 ROUNDS = 100

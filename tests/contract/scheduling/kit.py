@@ -6,6 +6,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,7 @@ from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
 
+REPOSITORY = Path(__file__).parents[3]
 HANG_S = 60  # bounds a test that hangs; nothing is measured
 RULES = Rules(deadline_minimum_s=1)
 
@@ -163,6 +166,13 @@ class Namespace:
                 os.kill(pid, signal.SIGKILL)
 
 
+def scheduler_process(space: Namespace, lease_s: float, name: str = "scheduler") -> subprocess.Popen[bytes]:
+    """A scheduler of that namespace, which logs to its folder. With a lease of 0 it never asks whether it leads."""
+    command = [sys.executable, "-m", "tests.contract.scheduling.process", str(space.folder), str(lease_s)]
+    with (space.folder / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=REPOSITORY, stderr=log)
+
+
 def until(scheduler: Scheduler, holds: Callable[[], Any], what: str = "") -> Any:
     """Have the scheduler work until it is so; returns the first true value."""
     deadline = time.monotonic() + HANG_S
@@ -181,3 +191,7 @@ def ended(scheduler: Scheduler, call: CallRecords) -> Ending:
     ending = call.ending()
     assert ending is not None
     return ending
+
+
+def waiting(records: DeploymentRecords) -> list[str]:
+    return [waiting.call for waiting in records.waiting()]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,26 +11,16 @@ import pytest
 
 from batchflow.deployments.calls import Calls
 from batchflow.store.calls import DeploymentRecords
-from tests.contract.scheduler_kit import HANG_S, Namespace, ended
+from tests.contract.scheduling.kit import HANG_S, Namespace, ended, scheduler_process
 
-REPOSITORY = Path(__file__).parents[2]
 MANY = 1000
 PAGES_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Iterator[Namespace]:
-    space = Namespace(tmp_path)
-    yield space
-    space.kill_engines()
-
-
-@pytest.fixture
 def scheduling(space: Namespace) -> Iterator[int]:
     """The process id of a scheduler."""
-    with (space.folder / "scheduler.log").open("ab") as log:
-        command = [sys.executable, "-m", "tests.contract.scheduler_process", str(space.folder), "15"]
-        process = subprocess.Popen(command, cwd=REPOSITORY, stderr=log)
+    process = scheduler_process(space, lease_s=15)
     try:
         yield process.pid
     finally:

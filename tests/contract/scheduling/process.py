@@ -1,4 +1,4 @@
-"""A scheduler as a process, until SIGTERM: `scheduler_process.py FOLDER LEASE_S`. With a lease of 0 it never asks whether it leads."""
+"""A scheduler as a process, until SIGTERM: `process.py FOLDER LEASE_S`. With a lease of 0 it never asks whether it leads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Event
 
 from batchflow import logs
 from batchflow.deployments.scheduler import Scheduler
-from tests.contract.scheduler_kit import Namespace
+from tests.contract.scheduling.kit import Namespace
 
 
 def run(scheduler: Scheduler, stop: Event) -> None:

@@ -17,23 +17,7 @@ from batchflow.deployments.scheduler import Scheduler
 from batchflow.errors import Unreachable
 from batchflow.store.calls import DeploymentRecords, Waiting
 from batchflow.store.directory import DirectoryStore
-from tests.contract.scheduler_kit import HANG_S, Namespace, ended, until
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Iterator[Namespace]:
-    space = Namespace(tmp_path)
-    yield space
-    space.kill_engines()
-
-
-@pytest.fixture
-def scheduler(space: Namespace) -> Scheduler:
-    return space.scheduler()
-
-
-def waiting(records: DeploymentRecords) -> list[str]:
-    return [waiting.call for waiting in records.waiting()]
+from tests.contract.scheduling.kit import HANG_S, Namespace, ended, until, waiting
 
 
 def set_replicas(records: DeploymentRecords, count: int) -> None:

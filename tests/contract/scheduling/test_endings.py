@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from batchflow.deployments.calls import Calls
 from batchflow.deployments.scheduler import Scheduler
 from batchflow.spec.computeresource import ComputeResource
-from batchflow.store.calls import DeploymentRecords
-from tests.contract.scheduler_kit import Namespace, ended, until
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Iterator[Namespace]:
-    space = Namespace(tmp_path)
-    yield space
-    space.kill_engines()
-
-
-@pytest.fixture
-def scheduler(space: Namespace) -> Scheduler:
-    return space.scheduler()
-
-
-def waiting(records: DeploymentRecords) -> list[str]:
-    return [waiting.call for waiting in records.waiting()]
+from tests.contract.scheduling.kit import Namespace, ended, until, waiting
 
 
 def test_the_deadline_ends_a_replica_whatever_it_does(space: Namespace, scheduler: Scheduler) -> None:
