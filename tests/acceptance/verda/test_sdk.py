@@ -6,6 +6,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from verda.exceptions import APIException
@@ -80,6 +81,16 @@ def test_without_credentials_whoever_is_on_this_machine_may_do_all_that(shell: T
             execution = deployed.run("job")
             assert completed(execution) is None
             assert execution.result()["success"] is True
+
+
+def test_a_token_that_has_expired_is_made_anew(verda: Verda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the refresh token: the SDK doesn't have the secret any more."""
+    client = verda.client
+    client._authentication._client_secret = "forgotten"
+    expired = client._authentication._expires_at
+    monkeypatch.setattr("verda.authentication._authentication.time", SimpleNamespace(time=lambda: expired))
+    assert client.job_deployments.get() == []
+    assert client._authentication._expires_at == expired + 3600
 
 
 def test_another_tenant_sees_nothing_of_a_deployment(verda: Verda) -> None:
