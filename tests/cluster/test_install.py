@@ -164,11 +164,11 @@ def test_doctor_says_why_its_pods_do_not_run(own: Cluster, shell: Terminal, vari
 @pytest.mark.extended
 def test_doctor_that_is_interrupted_cleans_up(own: Cluster, shell: Terminal) -> None:
     process = shell.start("doctor")
-    until(lambda: own.kubectl("get", "pods", "-o", "name").split(), "the check's pods")
+    until(lambda: own.kubectl("get", "workflows", "-o", "name").split(), "the check's workflow")
     process.send_signal(signal.SIGINT)
     shell.wait(process, code=130)
     until(
-        lambda: not own.kubectl("get", "pods", "-o", "name").split() and not left_behind(own),
+        lambda: not own.objects("pods", "workflows.argoproj.io/workflow") and not left_behind(own),
         "nothing to be left",
         lambda: left_behind(own),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from tests.cluster.verda import (
 )
 
 BRIEF_S = 5  # a deadline
+TICKS_S = 15  # several of the scheduler's
 NO_IMAGE = "batchflow.local/no-such-image:1"
 
 
@@ -174,6 +176,23 @@ def test_a_courier_that_is_killed_does_not_deliver_again(cluster: Cluster, verda
 def courier(pod: dict[str, dict[str, list[dict[str, str]]]]) -> dict[str, str]:
     """The status of its container."""
     return next(one for one in pod["status"]["initContainerStatuses"] if one["name"] == contract.STEP_COURIER)
+
+
+@pytest.mark.extended
+def test_a_replica_whose_workflow_is_deleted_keeps_its_slot_as_long_as_it_runs(cluster: Cluster, verda: Verda) -> None:
+    name = "orphan"
+    verda.create(name, replicas=1)
+    first = verda.run(name, "gate?name=orphan", {"kept": True}, id="first")
+    wait_for(first, "Inference")
+    second = verda.run(name, "job", id="second")
+    cluster.kubectl("delete", "workflows", "--cascade=orphan", "-l", f"{contract.LABEL_DEPLOYMENT}={name}")
+    time.sleep(TICKS_S)
+    assert (first.status_json()["Status"], second.status_json()["Status"]) == ("Inference", "Queue")
+    cluster.recorder.open("orphan")
+    assert [completed(first), completed(second)] == [None, None]
+    assert first.result()["asked"] == {"kept": True}
+    assert began(cluster, name) == ["first", "second"]
+    assert most_at_once(cluster, name) == 1
 
 
 @pytest.mark.extended
