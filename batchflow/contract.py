@@ -11,6 +11,7 @@ STEP_WORK: Final = "work"
 STEP_FINALIZE: Final = "finalize"
 STEP_CLEANUP: Final = "cleanup"
 STEP_CHECK: Final = "check"  # of no job: `batchflow doctor` runs it
+STEP_COURIER: Final = "courier"  # of a call: beside its replica
 STEP_WAKE: Final = "wake"  # has no pod: see compiler/workflow.py
 WAKE_S: Final = "2"  # a multiple of the second within which Argo would sleep; finalize takes longer
 ENTRYPOINT: Final = "job"
@@ -22,6 +23,8 @@ OUTPUT_WORKERS: Final = "workers"
 CONTAINER_MAIN: Final = "main"
 CONTAINER_HANDLER: Final = "handler"
 CONTAINER_SERVING: Final = "serving"
+# The template of a call's replica: the user's container is Argo's main, the courier its native sidecar.
+TEMPLATE_REPLICA: Final = "replica"
 ARGO_CONTAINERS: Final = ("init", "wait")  # Argo's own, in every pod
 
 # What `batchflow install` puts into a namespace, and every workflow names.
@@ -46,6 +49,8 @@ ENV_TOKEN: Final = "BATCHFLOW_TOKEN"
 LABEL_API: Final = "batchflow/api"
 LABEL_JOB: Final = "batchflow/job"
 LABEL_RUN: Final = "batchflow/run"
+LABEL_DEPLOYMENT: Final = "batchflow/deployment"
+LABEL_CALL: Final = "batchflow/call"
 
 # Argo's controllers that have an instance id take workflows with that label only.
 INSTANCE_LABEL: Final = "workflows.argoproj.io/controller-instanceid"
@@ -78,6 +83,18 @@ ENV_POD: Final = "BATCHFLOW_POD"  # the pod's name; a pod may be made anew under
 ENV_TRY: Final = "BATCHFLOW_TRY"  # 0 for the first try of a step, then 1, 2, …
 ENV_GRACE: Final = "BATCHFLOW_GRACE_S"  # seconds between SIGTERM and SIGKILL
 
+# Which call a courier belongs to, and what it must know of the replica beside it.
+ENV_DEPLOYMENT: Final = "BATCHFLOW_DEPLOYMENT"
+ENV_DEPLOYMENT_ID: Final = "BATCHFLOW_DEPLOYMENT_ID"
+ENV_CALL: Final = "BATCHFLOW_CALL"
+ENV_HEALTH_PATH: Final = "BATCHFLOW_HEALTH_PATH"  # empty: any open port will do
+ENV_HEALTH_PORT: Final = "BATCHFLOW_HEALTH_PORT"
+ENV_MAX_REPLY_BYTES: Final = "BATCHFLOW_MAX_REPLY_BYTES"
+ENV_REPLICA_PORT: Final = "BATCHFLOW_REPLICA_PORT"  # where the replica listens; its own PORT has the same value
+ENV_APP_PORT: Final = "PORT"
+# The key of a Kubernetes Secret that stands for one of Verda's generic secrets, which have one value.
+SECRET_KEY: Final = "value"
+
 # Where things are in a pod. Containers read these variables; the local engine gives them other values.
 POD_ROOTS: Final = ("/mnt", "/cortex", "/tmp/batchflow")
 ENV_MNT: Final = "BATCHFLOW_MNT_DIR"
@@ -94,7 +111,8 @@ ENV_MODELS: Final = "CORTEX_MODEL_DIR"
 ENV_CLIENT_CONFIG: Final = "CORTEX_CLI_CONFIG_DIR"
 ENV_SERVING_PORT: Final = "BATCHFLOW_SERVING_PORT"  # TensorFlow Serving's REST API
 ENV_SERVING_GRPC_PORT: Final = "BATCHFLOW_SERVING_GRPC_PORT"  # nobody uses it, but without one it does not start
-PORT_VARIABLES: Final = (ENV_PORT, ENV_SERVING_PORT, ENV_SERVING_GRPC_PORT)  # on one machine every pod has ports of its own
+# On one machine every pod has ports of its own.
+PORT_VARIABLES: Final = (ENV_PORT, ENV_SERVING_PORT, ENV_SERVING_GRPC_PORT, ENV_REPLICA_PORT)
 ENV_PROGRESS: Final = "ARGO_PROGRESS_FILE"
 MNT_DIR: Final = "/mnt"
 OUTPUT_DIR: Final = "/tmp/batchflow"

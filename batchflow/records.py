@@ -31,6 +31,7 @@ __all__ = [
     "LogName",
     "Message",
     "Outcome",
+    "Record",
     "RunRecord",
     "SubmissionRecord",
     "batch_id",
@@ -124,7 +125,7 @@ def batch_message(job: JobRef, index: int, attempt: int, body: str) -> Message:
     )
 
 
-class _Record:
+class Record:
     """JSON in and out for the dataclasses below; unknown keys are ignored, so that an older reader survives a newer writer."""
 
     __slots__ = ()
@@ -139,7 +140,7 @@ class _Record:
 
 
 @dataclass(frozen=True, slots=True)
-class DeploymentRecord(_Record):
+class DeploymentRecord(Record):
     """apis/<api>/current.json: which version of an api is deployed."""
 
     api_id: str
@@ -148,7 +149,7 @@ class DeploymentRecord(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class SubmissionRecord(_Record):
+class SubmissionRecord(Record):
     """submission.json: what was asked for, items included. `submission` is the body in Cortex's schema, without `api`."""
 
     api_name: str
@@ -193,7 +194,7 @@ def job_document(record: SubmissionRecord, *, sqs_url: str = "", total_batch_cou
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRecord(_Record):
+class KeyRecord(Record):
     """keys/<api>/<hash>.json: the job of an `Idempotency-Key`, and the SHA-256 of the body that was posted with it."""
 
     job_id: str
@@ -202,7 +203,7 @@ class KeyRecord(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord(_Record):
+class RunRecord(Record):
     """run.json: the latest run, and where it is (`Engine.place`)."""
 
     run: int
@@ -210,7 +211,7 @@ class RunRecord(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint(_Record):
+class Checkpoint(Record):
     """enqueue.json: every batch below `next_index` is in the queue (or has an outcome); go on at `file`, `offset`.
 
     That place is always just behind a batch's last item. `done`: `total` batches were all sent. `error` is the enqueuer's own word that
@@ -230,7 +231,7 @@ class Checkpoint(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Counters(_Record):
+class Counters(Record):
     """counters/<pod>.json: for live status only; accounting reads outcomes.
 
     `failed` counts attempts, `succeeded` batches, `seconds` sums the time of successful attempts. `state` is one of
@@ -252,7 +253,7 @@ class Counters(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(_Record):
+class Outcome(Record):
     """A line of outcomes/<pod>-<random>/<n>.jsonl: the final word on a batch, by one process; duplicates are possible, any success wins.
 
     `attempts` counts handlings that ended (failed ones, and the success); `seconds` is the last one's length.
@@ -270,7 +271,7 @@ class Outcome(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class HookAnswer(_Record):
+class HookAnswer(Record):
     """hook.json: what `/on-job-complete` answered, whatever it was. `status` is 0 if there was no answer."""
 
     run: int
@@ -289,7 +290,7 @@ class LogName:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalStatus(_Record):
+class FinalStatus(Record):
     """status.json: the final status of a run: what `get` returns after Argo has forgotten the workflow."""
 
     run: int

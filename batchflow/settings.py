@@ -35,6 +35,7 @@ class Settings:
     grace_s: int = 30  # between SIGTERM and SIGKILL of a worker
     retry_s: float = 600.0  # how long a step tries store and queue again before it exits 75
     call_timeout_s: float = CALL_TIMEOUT_S  # how long an answer of S3 or SQS is waited for
+    max_call_bytes: int = 64 * 2**20  # of the body of a job deployment's call, and of the reply's
 
     # What only the compiler needs to know of a cluster.
     image: str = ""  # of the steps; empty: the one that belongs to this version
@@ -75,6 +76,7 @@ class Settings:
             grace_s=int(_number(environ, "BATCHFLOW_GRACE_S", default.grace_s, least=0)),
             retry_s=_number(environ, "BATCHFLOW_RETRY_S", default.retry_s, least=0),
             call_timeout_s=_number(environ, "BATCHFLOW_CALL_TIMEOUT_S", default.call_timeout_s, least=2),
+            max_call_bytes=int(_number(environ, "BATCHFLOW_MAX_CALL_BYTES", default.max_call_bytes, least=1)),
             image=environ.get("BATCHFLOW_IMAGE", ""),
             handler_image=environ.get("BATCHFLOW_HANDLER_IMAGE", "") or default.handler_image,
             image_pull_secrets=_list(environ.get("BATCHFLOW_IMAGE_PULL_SECRETS", "")),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -48,9 +50,12 @@ def sqs_server(host: str = LOOPBACK) -> str | None:
         return given
     if not (SQS_UP.exists() and shutil.which("java")):
         return None
-    output = subprocess.run(
-        [SQS_UP, host], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=SQS_UP_S, check=True
-    ).stdout
+    # one at a time: each of pytest's workers asks for it, and two would start two at one port
+    with (Path(tempfile.gettempdir()) / "batchflow-tests-sqs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        output = subprocess.run(
+            [SQS_UP, host], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=SQS_UP_S, check=True
+        ).stdout
     name, _, url = output.split()[1].partition("=")
     assert name == "AWS_ENDPOINT_URL_SQS"
     return url

@@ -7,28 +7,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hera.workflows import Workflow
+
 import batchflow
+from batchflow.callrecords import CallRef
+from batchflow.compiler import compile_call
 from batchflow.settings import Settings
+from batchflow.spec.computeresource import Rules
+from batchflow.spec.jobdeployment import parse_job_deployment
+from batchflow.spec.reader import read_document
 
 ROOT = Path(__file__).parent.parent
 JOB_ID = "69a1b2c3d4e5f607"
+DEPLOYMENT_ID = "0a1b2c3d4e5f"
+CALL = "1795000000000000000-89abcdef"
 
 
 def examples() -> list[Path]:
-    """The job files of all examples."""
-    return sorted(ROOT.glob("examples/*/job.yaml"))
+    """The job file, or the job deployment, of each example."""
+    return sorted((*ROOT.glob("examples/*/job.yaml"), *ROOT.glob("examples/*/deployment.yaml")))
 
 
-def render(job_file: Path) -> str:
+def render(file: Path) -> str:
     """The manifest as YAML, with the settings of a fresh installation."""
-    workflow = batchflow.compile(batchflow.load(job_file), job_id=JOB_ID, settings=Settings())
+    workflow = _job(file) if file.name == "job.yaml" else _call(file)
     text: str = workflow.to_yaml()
     return text
 
 
-def golden(job_file: Path) -> Path:
+def golden(file: Path) -> Path:
     """Where its manifest is kept."""
-    return ROOT / "workflows" / f"{job_file.parent.name}.yaml"
+    return ROOT / "workflows" / f"{file.parent.name}.yaml"
+
+
+def _job(file: Path) -> Workflow:
+    return batchflow.compile(batchflow.load(file), job_id=JOB_ID, settings=Settings())
+
+
+def _call(file: Path) -> Workflow:
+    rules = Rules()
+    deployment = parse_job_deployment(read_document(file), rules)
+    compute = rules.find(deployment.compute)
+    assert compute is not None  # the rules were applied
+    ref, settings = CallRef(deployment.name, DEPLOYMENT_ID, CALL), Settings()
+    return compile_call(
+        deployment, ref, compute, settings, deadline_s=deployment.scaling.deadline_s, max_reply_bytes=settings.max_call_bytes
+    )
 
 
 if __name__ == "__main__":

@@ -24,14 +24,20 @@ _LONGEST: Final = timedelta(days=36_500)
 @click.argument("file", type=click.Path(path_type=Path))
 @common
 def deploy(context: Context, file: Path) -> None:
-    """Deploy the apis in FILE (cortex.yaml), so that `api: NAME` in a job.yaml means them from anywhere.
+    """Deploy the apis in FILE (cortex.yaml), so that `api: NAME` in a job.yaml means them from anywhere; or its job deployments.
 
     Running jobs keep the version with which they were submitted.
     """
-    from batchflow.cli import show
+    from batchflow.cli import deployments, show
     from batchflow.client import Client
+    from batchflow.spec.deploymentfile import job_deployments
+    from batchflow.spec.reader import read_document
 
-    show.deployments(context, Client(context.settings).deploy(file))
+    client = Client(context.settings)
+    if documents := job_deployments(read_document(file)):
+        deployments.deploy(context, client, file, documents)
+    else:
+        show.deployments(context, client.deploy(file))
 
 
 @click.command()
@@ -42,11 +48,11 @@ def deploy(context: Context, file: Path) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @common
 def delete(context: Context, api: str, job_id: str | None, keep_cache: bool, force: bool, yes: bool) -> None:
-    """Delete API with all its jobs, or one JOB: their records, logs and workflows.
+    """Delete API with all its jobs, or one JOB: their records, logs and workflows. API may also be a job deployment.
 
     Jobs of an API that run are stopped first. On a terminal you are asked before.
     """
-    from batchflow.cli import show
+    from batchflow.cli import deployments, show
     from batchflow.client import Client
 
     if job_id is None and force:
@@ -54,6 +60,11 @@ def delete(context: Context, api: str, job_id: str | None, keep_cache: bool, for
     if job_id is not None and keep_cache:
         raise InvalidInput("is for a whole api", where="--keep-cache", hint="leave the flag out, or the job")
     client = Client(context.settings)
+    if deployment := deployments.find(client, api):
+        _refuse_flags_and_job(api, job_id, keep_cache)
+        _confirm(f"delete {api} with all its jobs and their records?", yes)
+        deployments.delete(context, client, deployment)
+        return
     if job_id is not None:
         _confirm(f"delete job {job_id} of {api} with all its records?", yes)
         client.delete_job(api, job_id, force=force, told=_tell)
@@ -89,6 +100,14 @@ def parse_age(text: str) -> timedelta:
     if not match or seconds > _LONGEST.total_seconds():
         raise InvalidInput(f'"{text}" is not an age', where="--older-than", hint="say for example 30d, 12h, 90m or 45s")
     return timedelta(seconds=seconds)
+
+
+def _refuse_flags_and_job(name: str, job_id: str | None, keep_cache: bool) -> None:
+    if job_id is not None:
+        hint = f"batchflow stop {name} {job_id} ends it; 24 h after its end its records go by themselves"
+        raise InvalidInput("a single job of a job deployment can't be deleted", where=name, hint=hint)
+    if keep_cache:
+        raise InvalidInput("is for an api", where="--keep-cache", hint=f"{name} is a job deployment: leave the flag out")
 
 
 def _confirm(question: str, yes: bool) -> None:

@@ -81,8 +81,8 @@ def compile_command(context: Context, file: Path, job_id: str) -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"Of API, list this many jobs.  [default: {JOBS_SHOWN}]")
 @common
 def get(context: Context, api: str | None, job_id: str | None, watch: bool, failed: bool, limit: int | None) -> None:
-    """Show all apis, the jobs of API, or one JOB."""
-    from batchflow.cli import show
+    """Show all apis and job deployments, the jobs of one, API, or one JOB."""
+    from batchflow.cli import deployments, show
     from batchflow.client import Client
 
     if job_id is None and failed:
@@ -92,7 +92,10 @@ def get(context: Context, api: str | None, job_id: str | None, watch: bool, fail
     if limit is not None and (api is None or job_id is not None):
         raise InvalidInput("is for the jobs of an api", where="--limit", hint="say batchflow get API, and the flag")
     client = Client(context.settings)
-    if watch and job_id is None:
+    deployment = deployments.find(client, api) if api else None
+    if deployment:
+        _get_of_deployment(context, deployment, job_id, watch, failed, limit or JOBS_SHOWN)
+    elif watch and job_id is None:
         _show_again(lambda: show.jobs_text(client, api, limit or JOBS_SHOWN) if api else show.apis_text(client))
     elif api is None:
         show.apis(context, client)
@@ -116,11 +119,17 @@ def get(context: Context, api: str | None, job_id: str | None, watch: bool, fail
 @common
 def logs(context: Context, api: str, job_id: str, worker: str | None, container: str | None, follow: bool) -> None:
     """Print the logs of JOB's containers, a line each: worker/container | text."""
-    from batchflow.cli import show
+    from batchflow.cli import deployments, show
     from batchflow.client import Client
 
-    lines = Client(context.settings).get(api, job_id).logs(worker=worker, container=container, follow=follow)
-    for line in lines:
+    client = Client(context.settings)
+    deployment = deployments.find(client, api)
+    if deployment:
+        if worker:
+            raise InvalidInput("is for the job of an api", where="--worker", hint="a job of a job deployment has one replica")
+        deployments.logs(context, client, deployment, job_id, container=container, follow=follow)
+        return
+    for line in client.get(api, job_id).logs(worker=worker, container=container, follow=follow):
         show.log(context, line)
 
 
@@ -129,11 +138,16 @@ def logs(context: Context, api: str, job_id: str, worker: str | None, container:
 @click.argument("job_id", metavar="JOB")
 @common
 def stop(context: Context, api: str, job_id: str) -> None:
-    """Stop JOB: workers finish the batch in hand; `resume` goes on from there."""
-    from batchflow.cli import show
+    """Stop JOB: workers finish the batch in hand; `resume` goes on from there. A job deployment's ends for good."""
+    from batchflow.cli import deployments, show
     from batchflow.client import Client
 
-    Client(context.settings).get(api, job_id).stop()
+    client = Client(context.settings)
+    deployment = deployments.find(client, api)
+    if deployment:
+        deployments.stop(context, deployment, job_id)
+        return
+    client.get(api, job_id).stop()
     show.message(context, f"stopped job {job_id}")
 
 
@@ -144,9 +158,13 @@ def stop(context: Context, api: str, job_id: str) -> None:
 @common
 def resume(context: Context, api: str, job_id: str, watch: bool) -> None:
     """Start the next run of a JOB that ended without every outcome; only what is left is handled."""
+    from batchflow.cli import deployments
     from batchflow.client import Client
 
-    job = Client(context.settings).get(api, job_id)
+    client = Client(context.settings)
+    if deployments.find(client, api):
+        raise InvalidInput("a job of a job deployment runs once", where=api, hint="send its request again, as a job of its own")
+    job = client.get(api, job_id)
     job.resume()
     if watch:
         _watch_to_end(context, job, submitted_here=True)
@@ -154,6 +172,21 @@ def resume(context: Context, api: str, job_id: str, watch: bool) -> None:
         context.print_document({"message": f"resumed job {job_id}", "workflow": job.workflow})
     else:
         click.echo(f"resumed job {job_id} as {job.workflow}")
+
+
+def _get_of_deployment(context: Context, deployment: Any, job_id: str | None, watch: bool, failed: bool, limit: int) -> None:
+    from batchflow.cli import deployments
+
+    if failed:
+        raise InvalidInput("is for the job of an api", where="--failed", hint="batchflow get NAME lists the errors of a job deployment's")
+    if job_id is None and watch:
+        _show_again(lambda: deployments.jobs_text(deployment, limit))
+    elif job_id is None:
+        deployments.jobs(context, deployment, limit)
+    elif watch:
+        deployments.watch(context, deployment, job_id)
+    else:
+        deployments.job(context, deployment, job_id)
 
 
 def _watch_to_end(context: Context, job: Any, *, submitted_here: bool) -> None:

@@ -23,7 +23,9 @@ __all__ = ["serve"]
 def serve(context: Context, engine: str | None, host: str, port: int) -> None:
     """Serve Cortex's HTTP API: POST /<api> submits a job, GET and DELETE with ?jobID= show and stop it.
 
-    BATCHFLOW_CREDENTIALS names a YAML file of tokens: see docs/http-api.md.
+    And Verda's: /v1 manages job deployments, any request to /<name> is a job of one. While this runs, it starts these jobs.
+
+    BATCHFLOW_CREDENTIALS names a YAML file of tokens, clients and keys: see docs/http-api.md and docs/verda-api.md.
     """
     try:
         from batchflow.gateway.serve import serve as run

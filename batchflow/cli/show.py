@@ -10,31 +10,54 @@ from typing import Any
 import click
 import orjson
 
+from batchflow.cli import calltables
 from batchflow.cli.options import Context
 from batchflow.cli.tables import apis_table, job_text, jobs_table
 from batchflow.client import ApiSummary, Client, Deployment, Job, Pruned
 from batchflow.client.documents import api_view, deployment_document, deployment_message, job_response
+from batchflow.deployments.listing import list_deployments
 from batchflow.engines.protocol import LogLine
 from batchflow.records import DeploymentRecord
 from batchflow.spec.model import Submission
 from batchflow.status.model import DISPLAY, JobStatus
+from batchflow.store.calls import JobDeployments
 
-__all__ = ["apis", "apis_text", "deployments", "dry_run", "failures", "job", "jobs", "jobs_text", "log", "log_line", "message", "pruned"]
+__all__ = [
+    "apis",
+    "apis_text",
+    "deployments",
+    "dry_run",
+    "failures",
+    "job",
+    "jobs",
+    "jobs_text",
+    "log",
+    "log_line",
+    "message",
+    "more",
+    "pruned",
+]
 
 
 def apis(context: Context, client: Client) -> None:
-    """`batchflow get`: a table, or the body of Cortex's GET /get: each api with the jobs that run, else the latest one."""
+    """`batchflow get`: tables, or the body of Cortex's GET /get: each api with the jobs that run, else the latest one.
+
+    Behind the apis come the job deployments.
+    """
     if context.is_text:
         click.echo(apis_text(client))
     else:
-        views = (_view(client, api.name, _live_or_latest(client, api)) for api in client.apis())
-        context.print_document([view for view in views if view])
+        views = [_view(client, api.name, _live_or_latest(client, api)) for api in client.apis()]
+        found = [calltables.deployment_document(view) for view in list_deployments(JobDeployments(client.services.store))]
+        context.print_document([*filter(None, views), *found])
 
 
 def apis_text(client: Client) -> str:
-    """Every api, with its jobs' number and the latest one."""
-    found = client.apis()
-    return apis_table(found, datetime.now(UTC)) if found else f"no apis are deployed in {client.store_url}"
+    """Every api, with its jobs' number and the latest one; then every job deployment."""
+    apis, deployments = client.apis(), list_deployments(JobDeployments(client.services.store))
+    tables = [apis_table(apis, datetime.now(UTC))] if apis else []
+    tables += [calltables.deployments_table(deployments)] if deployments else []
+    return "\n\n".join(tables) or f"no apis are deployed in {client.store_url}"
 
 
 def jobs(context: Context, client: Client, api: str, limit: int) -> None:
@@ -46,14 +69,14 @@ def jobs(context: Context, client: Client, api: str, limit: int) -> None:
     view = _view(client, api, found.statuses)
     context.print_document([view] if view else [])
     if found.more:
-        click.echo(_more(limit, found.more), err=True)
+        click.echo(more(limit, found.more), err=True)
 
 
 def jobs_text(client: Client, api: str, limit: int) -> str:
     """An api's newest jobs, where it is deployed, and how many older jobs there are."""
     found = client.jobs(api, limit=limit)
     text = jobs_table(found, datetime.now(UTC))
-    return f"{text}\n{_more(limit, found.more)}" if found.more else text
+    return f"{text}\n{more(limit, found.more)}" if found.more else text
 
 
 def deployments(context: Context, deployed: Sequence[Deployment]) -> None:
@@ -142,7 +165,8 @@ def log_line(line: LogLine) -> str:
     return f"{line.worker}/{line.container} | {line.text}"
 
 
-def _more(limit: int, more: int) -> str:
+def more(limit: int, more: int) -> str:
+    """How to see what a list left out."""
     return f"{more} more; to see all say --limit {limit + more}"
 
 

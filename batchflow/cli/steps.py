@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from batchflow import contract, logs
+from batchflow.cli.environment import check_version, required
 from batchflow.dequeuer.assignment import Assignment
 from batchflow.engines.open import open_engine
 from batchflow.engines.protocol import Engine, worker_of
@@ -51,8 +52,12 @@ def run_step(name: str) -> int:
     }
     step = None
     try:
+        if name == contract.STEP_COURIER:
+            from batchflow.cli.couriers import carry_call
+
+            return carry_call(os.environ)
         if name not in steps:
-            raise InvalidInput(f'there is no step "{name}"', hint=f"the steps are {', '.join(steps)}")
+            raise InvalidInput(f'there is no step "{name}"', hint=f"the steps are {', '.join((*steps, contract.STEP_COURIER))}")
         step = _Step.from_env(os.environ)
         logs.setup(step.settings.log_level)
         signal.signal(signal.SIGTERM, step.on_sigterm)
@@ -87,19 +92,9 @@ class _Step:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> _Step:
-        def required(name: str) -> str:
-            if not environ.get(name):
-                raise InvalidInput("is not set", where=name, hint="steps are run by a workflow that batchflow compiled")
-            return environ[name]
-
-        if (compiled_by := required(contract.ENV_VERSION)) != contract.VERSION:
-            raise InvalidInput(
-                f"the workflow was compiled by batchflow {compiled_by}, this image holds {contract.VERSION}",
-                where=contract.ENV_VERSION,
-                hint="submit with the version of the image, or set BATCHFLOW_IMAGE to an image of the client's",
-            )
-        job = JobRef(required(contract.ENV_API), required(contract.ENV_JOB), int(required(contract.ENV_RUN)))
-        return cls(Settings.from_env(environ), job, required(contract.ENV_POD), environ, threading.Event())
+        check_version(environ)
+        job = JobRef(required(environ, contract.ENV_API), required(environ, contract.ENV_JOB), int(required(environ, contract.ENV_RUN)))
+        return cls(Settings.from_env(environ), job, required(environ, contract.ENV_POD), environ, threading.Event())
 
     @cached_property
     def store(self) -> Store:

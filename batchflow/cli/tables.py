@@ -10,7 +10,7 @@ from typing import Any, Final
 from batchflow.client import ApiSummary, JobList
 from batchflow.status.model import DISPLAY, ENQUEUING, PENDING, JobStatus, WorkerCounts
 
-__all__ = ["apis_table", "job_text", "jobs_table", "table"]
+__all__ = ["apis_table", "clock", "job_text", "jobs_table", "pairs", "shown_time", "since", "table"]
 
 TIME_FORMAT: Final = "%d %b %y %H:%M:%S UTC"
 GAP: Final = "   "
@@ -32,14 +32,14 @@ def apis_table(apis: Sequence[ApiSummary], now: datetime) -> str:
 def jobs_table(jobs: JobList, now: datetime) -> str:
     """`batchflow get API`: its jobs, newest first, then where it is deployed, if it is."""
     rows = [
-        (status.job_id, DISPLAY[status.status], str(status.total_batch_count), _time(status.created_time), _duration(status, now))
+        (status.job_id, DISPLAY[status.status], str(status.total_batch_count), shown_time(status.created_time), _duration(status, now))
         for status in jobs.statuses
     ]
     head = ("job id", "status", "total batches", "start time", "duration")
     blocks = [table(head, rows) if rows else "no submitted batch jobs"]
     if jobs.deployed:
         blocks += [f"endpoint: {jobs.endpoint}"]
-        blocks += [table(("api id", "last deployed"), [(jobs.deployed.api_id, _since(jobs.deployed.deployed_time, now))])]
+        blocks += [table(("api id", "last deployed"), [(jobs.deployed.api_id, since(jobs.deployed.deployed_time, now))])]
     return "\n\n".join(blocks)
 
 
@@ -47,9 +47,9 @@ def job_text(status: JobStatus, endpoint: str, now: datetime) -> str:
     """`batchflow get API JOB`. What Cortex has not is there only if it says something: run, message, failed batches."""
     ours = {"run": str(status.run) if status.run > 1 else "", "message": status.message}
     blocks = [
-        _pairs({"job id": status.job_id, "status": DISPLAY[status.status]}),
-        _pairs({name: text for name, text in ours.items() if text}),
-        _pairs({"start time": _time(status.created_time), "end time": _time(status.end_time), "duration": _duration(status, now)}),
+        pairs({"job id": status.job_id, "status": DISPLAY[status.status]}),
+        pairs({name: text for name, text in ours.items() if text}),
+        pairs({"start time": shown_time(status.created_time), "end time": shown_time(status.end_time), "duration": _duration(status, now)}),
         "batch stats\n" + _batch_stats(status),
         _worker_stats(status),
         f"job endpoint: {endpoint}",
@@ -58,9 +58,10 @@ def job_text(status: JobStatus, endpoint: str, now: datetime) -> str:
     return "\n\n".join(filter(None, blocks))
 
 
-def _pairs(pairs: Mapping[str, str]) -> str:
-    width = max(map(len, pairs), default=0) + 2
-    return "\n".join(f"{f'{name}:':<{width}}{text}" for name, text in pairs.items())
+def pairs(texts: Mapping[str, str]) -> str:
+    """A line for each text, with its name before it."""
+    width = max(map(len, texts), default=0) + 2
+    return "\n".join(f"{f'{name}:':<{width}}{text}" for name, text in texts.items())
 
 
 def _batch_stats(status: JobStatus) -> str:
@@ -105,18 +106,19 @@ def _configuration(status: JobStatus) -> dict[str, Any]:
 
 
 def _latest(api: ApiSummary, now: datetime) -> str:
-    return f"{api.latest.job_id} (submitted {_since(api.latest.created_time, now)} ago)" if api.latest else "-"
+    return f"{api.latest.job_id} (submitted {since(api.latest.created_time, now)} ago)" if api.latest else "-"
 
 
 def _last_update(api: ApiSummary, now: datetime) -> str:
-    return _since(api.deployed.deployed_time, now) if api.deployed else "-"
+    return since(api.deployed.deployed_time, now) if api.deployed else "-"
 
 
-def _time(text: str | None) -> str:
+def shown_time(text: str | None) -> str:
+    """As Cortex showed a time; a dash for none."""
     return datetime.fromisoformat(text).astimezone(UTC).strftime(TIME_FORMAT) if text else "-"
 
 
-def _since(text: str, now: datetime) -> str:
+def since(text: str, now: datetime) -> str:
     """`12s`, `3m`, `5h` or `2d`."""
     whole = max(0, int((now - datetime.fromisoformat(text)).total_seconds()))
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
@@ -127,7 +129,7 @@ def _since(text: str, now: datetime) -> str:
 
 def _duration(status: JobStatus, now: datetime) -> str:
     end = datetime.fromisoformat(status.end_time) if status.end_time else now
-    return _clock(max(0, int((end - datetime.fromisoformat(status.created_time)).total_seconds())))
+    return clock(max(0, int((end - datetime.fromisoformat(status.created_time)).total_seconds())))
 
 
 def _seconds(seconds: float) -> str:
@@ -135,10 +137,10 @@ def _seconds(seconds: float) -> str:
     if seconds < 1:
         return f"{int(seconds * 1e3)}ms" if seconds >= 0.001 else f"{int(seconds * 1e6)}µs"
     thousandths = int(seconds * 1e3) % 1000
-    return _clock(int(seconds), f".{thousandths:03}".rstrip("0") if thousandths else "")
+    return clock(int(seconds), f".{thousandths:03}".rstrip("0") if thousandths else "")
 
 
-def _clock(seconds: int, fraction: str = "") -> str:
+def clock(seconds: int, fraction: str = "") -> str:
     """As Go writes a duration: `1h0m5s`."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -27,6 +27,7 @@ from batchflow.records import DeploymentRecord, JobRef, KeyRecord, check_api_nam
 from batchflow.settings import Settings
 from batchflow.spec.model import Api, ItemList, Submission
 from batchflow.spec.stored import submission_from_document
+from batchflow.store.endpoints import endpoints
 from batchflow.store.jobs import JobRecords
 from batchflow.store.protocol import SourceFile
 
@@ -53,6 +54,11 @@ class Client:
     def __init__(self, settings: Settings, *, environ: Mapping[str, str] = os.environ, sources: Sequence[str] = ("file",)) -> None:
         """`environ` and `sources` as `Services` takes them."""
         self._services = Services(settings, environ=environ, sources=sources)
+
+    @property
+    def services(self) -> Services:
+        """What it works with; each is opened when it is first needed."""
+        return self._services
 
     @property
     def store_url(self) -> str:
@@ -151,7 +157,7 @@ class Client:
 
     def endpoints(self) -> dict[str, str]:
         """The names of the deployed apis by their endpoints."""
-        return deployment.endpoints(self._services)
+        return endpoints(self._services.apis)
 
     def running(self, api: str = "") -> list[Job]:
         """The jobs that have not ended, of an api or all."""

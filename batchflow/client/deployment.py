@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from batchflow.client.listing import THREADS
 from batchflow.client.plan import NO_JOB, Plan, check_plan
 from batchflow.client.services import Services
-from batchflow.errors import Conflict, NotFound
+from batchflow.errors import Conflict
 from batchflow.records import DeploymentRecord
 from batchflow.spec.api import load_apis
 from batchflow.spec.model import Api, ItemList, Submission
 from batchflow.spec.project import with_projects
 from batchflow.spec.reader import shown_path
+from batchflow.store.calls import JobDeployments
+from batchflow.store.endpoints import endpoints, first_part
 
-__all__ = ["CREATED", "UNCHANGED", "UPDATED", "Deployment", "deploy", "endpoints"]
+__all__ = ["CREATED", "UNCHANGED", "UPDATED", "Deployment", "deploy"]
 
 CREATED: Final = "created"
 UPDATED: Final = "updated"
@@ -44,12 +43,13 @@ def deploy(services: Services, file: Path) -> list[Deployment]:
     Raises:
         NotFound: there is no such file.
         InvalidInput: the file, a project or what an api compiles to can't be used.
-        Conflict: another deployed api has an endpoint of the file.
+        Conflict: a job deployment has a name of the file, or the first part of an endpoint; or another deployed api has an endpoint.
     """
     apis = load_apis(file)
     plans = [
         Plan.of_file(_any_job(api), filled, project, file) for api, (filled, project) in zip(apis, with_projects(apis, file), strict=True)
     ]
+    _refuse_paths_of_job_deployments(services, apis, file)
     _refuse_taken_endpoints(services, apis, file)
     for plan in plans:
         check_plan(services, plan, NO_JOB)
@@ -61,27 +61,27 @@ def deploy(services: Services, file: Path) -> list[Deployment]:
     return deployed
 
 
-def endpoints(services: Services) -> dict[str, str]:
-    """The names of the deployed apis by their endpoints."""
-
-    def endpoint(name: str) -> tuple[str, str] | None:
-        current = services.apis.deployed(name)
-        with suppress(NotFound):  # it is being deleted
-            return (services.apis.api(name, current.api_id).endpoint, name) if current else None
-        return None
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return dict(filter(None, pool.map(endpoint, services.apis.names())))
-
-
 def _any_job(api: Api) -> Submission:
     """The api is compiled for its errors, and that takes a submission."""
     return Submission(api.name, workers=1, source=ItemList([None], batch_size=1))
 
 
+def _refuse_paths_of_job_deployments(services: Services, apis: Sequence[Api], file: Path) -> None:
+    """A job deployment has every path that begins with its name."""
+    names = set(JobDeployments(services.store).names())
+    for api in apis:
+        for field, name in (("name", api.name), ("networking", first_part(api.endpoint))):
+            if name in names:
+                raise Conflict(
+                    f'the name "{name}" is used by a job deployment',
+                    where=f"{shown_path(file)}: {api.name} (BatchAPI): {field}",
+                    hint="choose another, or delete that job deployment",
+                )
+
+
 def _refuse_taken_endpoints(services: Services, apis: Sequence[Api], file: Path) -> None:
     own = {api.name for api in apis}
-    taken = {endpoint: name for endpoint, name in endpoints(services).items() if name not in own}
+    taken = {endpoint: name for endpoint, name in endpoints(services.apis).items() if name not in own}
     for api in apis:
         if api.endpoint in taken:
             raise Conflict(

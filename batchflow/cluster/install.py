@@ -38,6 +38,7 @@ _FROM_SHELL: Final = (
     "BATCHFLOW_GRACE_S",
     "BATCHFLOW_RETRY_S",
     "BATCHFLOW_CALL_TIMEOUT_S",
+    "BATCHFLOW_MAX_CALL_BYTES",
     "BATCHFLOW_HANDLER_IMAGE",
     "BATCHFLOW_IMAGE_PULL_SECRETS",
     "BATCHFLOW_STEP_CPU",
@@ -129,6 +130,7 @@ def manifests(installation: Installation, templates: Path) -> str:
     documents.append(rendered("config"))
     if installation.gateway:
         documents.append(rendered("gateway", **_gateway_names(installation.config)))
+        documents.append(rendered("role", role=permissions.LOOKUP))
     return "---\n".join(documents)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from batchflow import contract
 
-__all__ = ["CLEANUP", "EXECUTOR", "ROLES", "USER", "Role", "Rule"]
+__all__ = ["CLEANUP", "EXECUTOR", "LOOKUP", "ROLES", "USER", "Role", "Rule"]
 
 _ARGO: Final = "argoproj.io"
 
@@ -67,8 +67,19 @@ USER: Final = Role(
         Rule(_ARGO, "workflows", ("patch",), "stop"),
         Rule(_ARGO, "workflows", ("delete",), "delete, prune"),
         Rule("", "pods", ("list",), "get shows how many workers run, and what they wait for"),
+        Rule("", "pods", ("delete",), "end a replica that goes on though its workflow was deleted"),
         Rule("", "pods/log", ("get",), "logs"),
         Rule("", "configmaps", ("get",), "the store, the image and the version of the steps here", (contract.CONFIG_MAP,)),
     ),
 )
 ROLES: Final = (EXECUTOR, CLEANUP, USER)
+# Whoever creates workflows can have any Secret of the namespace in a pod, so this opens nothing more.
+LOOKUP: Final = Role(
+    "batchflow-lookup",
+    "The gateway refuses a job deployment that names what is not there. Without this Role its first replica fails.",
+    (
+        Rule("", "secrets", ("get",), "that a secret exists: only its metadata is asked for"),
+        Rule("", "persistentvolumeclaims", ("get",), "that a shared volume exists"),
+    ),
+    account=contract.GATEWAY,
+)

@@ -1,17 +1,18 @@
-"""The variables of the user's containers: Cortex's (spec of its runtimes: docs/handler.md), ours, then the user's, which win."""
+"""The variables of the user's containers: Cortex's (spec of its runtimes: docs/handler.md) or Verda's, ours, then the user's, which win."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from hera.workflows import models
 
 from batchflow import contract
+from batchflow.spec.jobdeployment import JobDeployment, Variable
 from batchflow.spec.model import Additions, Api, Container, Handler
 
-__all__ = ["container_env", "handler_env", "serving_env"]
+__all__ = ["container_env", "handler_env", "replica_env", "serving_env"]
 
 # Cortex's last releases with each generation's interface, for code that asks.
 HANDLER_VERSION: Final = "0.35.0"
@@ -48,7 +49,7 @@ def handler_env(api: Api, handler: Handler) -> list[models.EnvVar]:
         users["PYTHONPATH"] = f"{own['PYTHONPATH']}:{users['PYTHONPATH']}"
     host_ip = models.EnvVarSource(field_ref=models.ObjectFieldSelector(field_path="status.hostIP"))
     elsewhere = [*(_region(name) for name in REGION_VARIABLES), models.EnvVar(name="HOST_IP", value_from=host_ip), *_client(api.additions)]
-    return _won([*_plain(own), *elsewhere], users)
+    return _won([*_plain(own), *elsewhere], _plain(users))
 
 
 def container_env(api: Api, container: Container) -> list[models.EnvVar]:
@@ -61,7 +62,7 @@ def container_env(api: Api, container: Container) -> list[models.EnvVar]:
         contract.ENV_JOB_DOCUMENT: contract.JOB_DOCUMENT,
         contract.ENV_MNT: contract.MNT_DIR,
     }
-    return _won([*_plain(own), *_client(api.additions)], container.env)
+    return _won([*_plain(own), *_client(api.additions)], _plain(container.env))
 
 
 def serving_env(handler: Handler) -> list[models.EnvVar]:
@@ -71,16 +72,30 @@ def serving_env(handler: Handler) -> list[models.EnvVar]:
         contract.ENV_SERVING_PORT: str(contract.SERVING_PORT),
         contract.ENV_SERVING_GRPC_PORT: str(contract.SERVING_GRPC_PORT),
     }
-    return _won(_plain(own), handler.env)
+    return _won(_plain(own), _plain(handler.env))
+
+
+def replica_env(deployment: JobDeployment) -> list[models.EnvVar]:
+    """Of a job deployment's container. PORT is no word of Verda's, but of many servers; without it none could be told another port."""
+    own = {contract.ENV_REPLICA_PORT: str(deployment.port), contract.ENV_APP_PORT: f"$({contract.ENV_REPLICA_PORT})"}
+    return _won(_plain(own), [_variable(variable) for variable in deployment.env])
 
 
 def _plain(values: Mapping[str, str]) -> list[models.EnvVar]:
     return [models.EnvVar(name=name, value=value) for name, value in values.items()]
 
 
-def _won(own: Iterable[models.EnvVar], users: Mapping[str, str]) -> list[models.EnvVar]:
+def _won(own: Iterable[models.EnvVar], users: Sequence[models.EnvVar]) -> list[models.EnvVar]:
     """The user's come last, so that they may refer to ours by `$(NAME)`, and in place of ours of the same name."""
-    return [*(variable for variable in own if variable.name not in users), *_plain(users)]
+    names = {variable.name for variable in users}
+    return [*(variable for variable in own if variable.name not in names), *users]
+
+
+def _variable(variable: Variable) -> models.EnvVar:
+    if not variable.secret:
+        return models.EnvVar(name=variable.name, value=variable.value)
+    key = models.SecretKeySelector(name=variable.value, key=contract.SECRET_KEY)
+    return models.EnvVar(name=variable.name, value_from=models.EnvVarSource(secret_key_ref=key))
 
 
 def _region(name: str) -> models.EnvVar:

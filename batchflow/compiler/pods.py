@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from hera.workflows import models
 
 from batchflow import contract
 from batchflow.compiler.containers import CORTEX_MOUNT, MNT_MOUNT, handler_containers, pod_volumes
-from batchflow.errors import InvalidInput
+from batchflow.compiler.steps import SKIP_CONTAINERS, as_init_container, scratch_volume, step_container
 from batchflow.records import JobRef
 from batchflow.settings import Settings
 from batchflow.spec.model import Api
-from batchflow.spec.quantity import quantity_value
 
 __all__ = ["Pods"]
-
-# IAM roles for service accounts, and EKS Pod Identity: their webhook gives the service account's AWS credentials to every container of a
-# pod but those that this annotation names. https://github.com/aws/amazon-eks-pod-identity-webhook
-SKIP_CONTAINERS: Final = "eks.amazonaws.com/skip-containers"
-
-# Our containers' root is read-only; this is what they can write to, outputs included.
-SCRATCH_MOUNT: Final = models.VolumeMount(name="scratch", mount_path="/tmp")
 
 
 class Pods:
@@ -42,7 +33,7 @@ class Pods:
             name=contract.STEP_ENQUEUE,
             container=self._main(contract.STEP_ENQUEUE, {contract.ENV_OUTPUTS: contract.OUTPUT_DIR}),
             outputs=models.Outputs(parameters=[workers]),
-            volumes=[_scratch_volume()],
+            volumes=[scratch_volume()],
             service_account_name=contract.STEP_ACCOUNT,
             retry_strategy=retry,
         )
@@ -59,7 +50,7 @@ class Pods:
         return models.Template(
             name=contract.STEP_CLEANUP,
             container=self._main(contract.STEP_CLEANUP),
-            volumes=[_scratch_volume()],
+            volumes=[scratch_volume()],
             service_account_name=contract.CLEANUP_ACCOUNT,
             automount_service_account_token=True,
             retry_strategy=retry,
@@ -71,7 +62,7 @@ class Pods:
         template = models.Template(
             name=step,
             container=self._main(step, paths, MNT_MOUNT),
-            volumes=[*pod_volumes(api), _scratch_volume()],
+            volumes=[*pod_volumes(api), scratch_volume()],
             service_account_name=contract.STEP_ACCOUNT,
             pod_spec_patch=f'{{"terminationGracePeriodSeconds": {self._settings.grace_s}}}',
             retry_strategy=retry,
@@ -99,62 +90,16 @@ class Pods:
             contract.ENV_MODELS: contract.MODEL_DIR,
             contract.ENV_CLIENT_CONFIG: contract.HANDLER_CLIENT_DIR if self._api.handler else contract.CLIENT_DIR,
         }
-        container = self._main(contract.STEP_PREPARE, paths, MNT_MOUNT, CORTEX_MOUNT)
-        fields = container.model_dump(exclude_none=True, by_alias=True)
-        return models.UserContainer.model_validate({**fields, "name": contract.STEP_PREPARE})
+        return as_init_container(self._main(contract.STEP_PREPARE, paths, MNT_MOUNT, CORTEX_MOUNT), contract.STEP_PREPARE)
 
     def _main(self, step: str, env: Mapping[str, str] | None = None, *mounts: models.VolumeMount) -> models.Container:
-        """A container of ours: settings from the ConfigMap, credentials from the optional Secret, the job's name in env."""
-        named = {
+        identity = {
             contract.ENV_API: self._job.api,
             contract.ENV_JOB: self._job.job_id,
             contract.ENV_RUN: str(self._job.run),
             contract.ENV_TRY: "{{retries}}",
-            contract.ENV_GRACE: str(self._settings.grace_s),
-            contract.ENV_VERSION: contract.VERSION,
-            contract.ENV_NAMESPACE: self._settings.namespace,
-            **(env or {}),
         }
-        if self._settings.store.startswith("s3://"):  # a job stays where it is, should the ConfigMap change meanwhile
-            named[contract.ENV_STORE] = self._settings.store
-        pod_name = models.EnvVarSource(field_ref=models.ObjectFieldSelector(field_path="metadata.name"))
-        return models.Container(
-            image=self._settings.image or contract.STEP_IMAGE,
-            image_pull_policy="IfNotPresent",
-            command=["python3", "-m", "batchflow", "step", step],
-            env=[
-                *(models.EnvVar(name=k, value=v) for k, v in named.items()),
-                models.EnvVar(name=contract.ENV_POD, value_from=pod_name),
-            ],
-            env_from=[
-                models.EnvFromSource(config_map_ref=models.ConfigMapEnvSource(name=contract.CONFIG_MAP)),
-                models.EnvFromSource(secret_ref=models.SecretEnvSource(name=contract.AWS_SECRET, optional=True)),
-            ],
-            resources=models.ResourceRequirements(
-                requests={
-                    "cpu": _quantity(self._settings.step_cpu, "BATCHFLOW_STEP_CPU"),
-                    "memory": _quantity(self._settings.step_memory, "BATCHFLOW_STEP_MEMORY"),
-                }
-            ),
-            # No uid: the image's is 1000, and some clusters give a namespace uids of its own.
-            security_context=models.SecurityContext(
-                run_as_non_root=True,
-                allow_privilege_escalation=False,
-                read_only_root_filesystem=True,
-                capabilities=models.Capabilities(drop=["ALL"]),
-            ),
-            volume_mounts=[SCRATCH_MOUNT, *mounts],
-        )
-
-
-def _scratch_volume() -> models.Volume:
-    return models.Volume(name=SCRATCH_MOUNT.name, empty_dir=models.EmptyDirVolumeSource())
-
-
-def _quantity(text: str, setting: str) -> models.Quantity:
-    if quantity_value(text) is None:
-        raise InvalidInput(f'"{text}" is not a Kubernetes quantity', where=setting, hint="write it as in 200m, 1.5, 512Mi or 2G")
-    return models.Quantity(text)
+        return step_container(step, self._settings, identity, env, *mounts)
 
 
 def _node_groups(groups: tuple[str, ...] | None, label: str) -> models.Affinity | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from hera.workflows import Workflow, models
 
 from batchflow import contract
+from batchflow.compiler.frame import workflow
 from batchflow.compiler.pods import Pods
-from batchflow.errors import InvalidInput
+from batchflow.compiler.templating import refuse_templating
 from batchflow.records import JobRef
 from batchflow.settings import Settings
 from batchflow.spec.model import Api, Submission
@@ -29,25 +29,12 @@ def compile_job(submission: Submission, api: Api, job: JobRef, settings: Setting
 
     Raises InvalidInput for an api that can't be expressed, above all for `{{` in a text that would pass through Argo.
     """
-    _refuse_templating(api)
+    hint = "pass such a text through the job's config, or write it in the image"
+    refuse_templating(api.raw, where=f"{api.name} (BatchAPI)", hint=hint, but=("config",))  # config goes through the store
     pods = Pods(api, job, settings)
-    pull_secrets = (*settings.image_pull_secrets, *api.additions.image_pull_secrets)
-    return Workflow(
-        name=job.workflow,
-        namespace=settings.namespace,
-        labels=_labels(job) | ({contract.INSTANCE_LABEL: settings.instance_id} if settings.instance_id else {}),
-        annotations=_annotations(submission, job, settings.namespace),
-        entrypoint=contract.ENTRYPOINT,
-        image_pull_secrets=[models.LocalObjectReference(name=name) for name in dict.fromkeys(pull_secrets)] or None,
-        on_exit=contract.STEP_CLEANUP,
-        active_deadline_seconds=submission.timeout_s or LONGEST_JOB_S,
-        automount_service_account_token=False,
-        executor=models.ExecutorConfig(service_account_name=contract.EXECUTOR_ACCOUNT),
-        security_context=models.PodSecurityContext(seccomp_profile=models.SeccompProfile(type="RuntimeDefault")),
-        pod_gc=models.PodGC(strategy="OnWorkflowCompletion", delete_delay_duration=f"{settings.keep_pods_s}s"),
-        ttl_strategy=models.TTLStrategy(seconds_after_completion=settings.keep_workflow_s),
-        pod_metadata=models.Metadata(labels=_labels(job)),
-        templates=[
+    return workflow(
+        job.workflow,
+        [
             _steps(),
             models.Template(name=contract.STEP_WAKE, suspend=models.SuspendTemplate(duration=contract.WAKE_S)),
             pods.enqueue(_retry(STEP_TRIES)),
@@ -55,6 +42,13 @@ def compile_job(submission: Submission, api: Api, job: JobRef, settings: Setting
             pods.finalize(_retry(STEP_TRIES)),
             pods.cleanup(_retry(STEP_TRIES)),
         ],
+        settings,
+        labels={contract.LABEL_API: job.api, contract.LABEL_JOB: job.job_id, contract.LABEL_RUN: str(job.run)},
+        title=f"**{job.api}** job `{job.job_id}`" + (f" (run {job.run})" if job.run > 1 else ""),
+        description=_description(submission, job, settings.namespace),
+        pull_secrets=(*settings.image_pull_secrets, *api.additions.image_pull_secrets),
+        deadline_s=submission.timeout_s or LONGEST_JOB_S,
+        on_exit=contract.STEP_CLEANUP,
     )
 
 
@@ -94,48 +88,11 @@ def _retry(limit: int) -> models.RetryStrategy:
     )
 
 
-def _labels(job: JobRef) -> dict[str, str]:
-    return {
-        "app.kubernetes.io/managed-by": "batchflow",
-        contract.LABEL_API: job.api,
-        contract.LABEL_JOB: job.job_id,
-        contract.LABEL_RUN: str(job.run),
-    }
-
-
-def _annotations(submission: Submission, job: JobRef, namespace: str) -> dict[str, str]:
-    """Markdown for Argo's UI. No text of the user's but the api's name, whose pattern is checked; nothing that grows with the data."""
-    again = f" (run {job.run})" if job.run > 1 else ""
+def _description(submission: Submission, job: JobRef, namespace: str) -> str:
+    """No text of the user's but the api's name, whose pattern is checked; nothing that grows with the data."""
     named = f"{job.api} {job.job_id} -n {namespace}"
-    return {
-        "workflows.argoproj.io/title": f"**{job.api}** job `{job.job_id}`{again}",
-        "workflows.argoproj.io/description": (
-            f"`{submission.source.key}` in batches of {submission.source.batch_size}, up to {submission.workers} workers\n\n"
-            f"- status: `batchflow get {named}`\n"
-            f"- logs: `batchflow logs {named}`\n"
-        ),
-    }
-
-
-def _refuse_templating(api: Api) -> None:
-    """Argo executes `{{=…}}` and there is no escape for it; `config` is left out because it goes through the store."""
-    for place, text in _texts(api.raw, ""):
-        if "{{" in text:
-            raise InvalidInput(
-                f'"{text}" contains "{{{{", which Argo would expand',
-                where=f"{api.name} (BatchAPI): {place}",
-                hint="pass such a text through the job's config, or write it in the image",
-            )
-
-
-def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield place or "the entry", str(key)
-            if key != "config":
-                yield from _texts(inner, f"{place}: {key}" if place else str(key))
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            yield from _texts(inner, f"{place}: {i}")
+    return (
+        f"`{submission.source.key}` in batches of {submission.source.batch_size}, up to {submission.workers} workers\n\n"
+        f"- status: `batchflow get {named}`\n"
+        f"- logs: `batchflow logs {named}`\n"
+    )

@@ -55,6 +55,10 @@ class Engine(Protocol):
         """Raise what `submit` would, as far as that can be known; nothing is created."""
         ...
 
+    def lacks(self, kind: str, name: str) -> bool:
+        """Whether it is certain that its pods would miss this `Secret` or `PersistentVolumeClaim`. What can't be known is not lacking."""
+        ...
+
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         """Start the workflow; no effect if there is one of that name, whatever its state.
 
@@ -70,6 +74,13 @@ class Engine(Protocol):
 
         One that is not there yet: on this machine that is remembered, so that it only runs its exit handler when it is submitted;
         a cluster remembers nothing, and NotFound is raised.
+        """
+        ...
+
+    def kill(self, name: str) -> None:
+        """End what still runs of a workflow that was stopped longer ago than its pods' grace period; returns at once.
+
+        That workflow may vanish with it. No effect where nothing outlives its grace period.
         """
         ...
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any, Final, NoReturn
+from typing import IO, Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from batchflow.client import Job
 from batchflow.client.documents import job_response
 from batchflow.errors import BatchflowError, InvalidInput, NotFound
 from batchflow.gateway.answers import TEXT, about_the_schema, answer, dry_run_answer, not_deployed, problem, status_of
-from batchflow.gateway.body import SMALL_BYTES, Turns, read_body
+from batchflow.gateway.body import SMALL_BYTES, parse_json
 from batchflow.gateway.observe import RequestMetrics
-from batchflow.gateway.parameters import SPELLINGS, base_url_of, flag, tenant_of
+from batchflow.gateway.parameters import SPELLINGS, base_url_of, flag, in_thread, share_of, tenant_of
 from batchflow.gateway.schemas import SUBMISSION_BODY, JobDocument, JobResponse, Message, errors
+from batchflow.gateway.share import Turns
 from batchflow.gateway.tenants import Tenant
 from batchflow.spec.model import Submission
 from batchflow.spec.submission import NO_PATHS, parse_submission
@@ -46,14 +45,14 @@ def routes(metrics: RequestMetrics, turns: Turns) -> APIRouter:
     router = APIRouter()
 
     async def submit(request: Request, api: str, dry_run: str, key: str | None) -> Response:
-        tenant = await run_in_threadpool(tenant_of, request)
+        tenant, share = await tenant_of(request), share_of(request)
         try:
             is_dry_run = flag("dryRun", dry_run)
-            await run_in_threadpool(_check_deployed, tenant, api)
-            async with read_body(request) as body:
+            await share.run(_check_deployed, tenant, api)
+            async with share.body(request) as body:
                 posted = _Posted(api, body, base_url_of(request))
                 work = partial(_dry_run, tenant, posted) if is_dry_run else partial(_submit, tenant, posted, key)
-                response = await turns.run(body.tell(), work)
+                response = await turns.run(share, body.tell(), work)
         except BatchflowError as error:
             metrics.submissions.labels("failed" if status_of(error) >= 500 else "refused").inc()
             raise
@@ -73,35 +72,35 @@ def routes(metrics: RequestMetrics, turns: Turns) -> APIRouter:
         return await submit(request, api, dry_run, key)
 
     @router.get("/batch/{api}", summary="A job's status", response_model=JobResponse, responses=path_errors)
-    def get_by_name(request: Request, api: str, job_id: _JobID = "") -> Response:
-        return _get(tenant_of(request), api, job_id, base_url_of(request))
+    async def get_by_name(request: Request, api: str, job_id: _JobID = "") -> Response:
+        return await in_thread(request, _get, api, job_id, base_url_of(request))
 
     @router.delete("/batch/{api}", summary="Stop a job", response_model=Message, responses=path_errors)
-    def stop_by_name(request: Request, api: str, job_id: _JobID = "") -> Response:
-        return _stop(tenant_of(request), api, job_id)
+    async def stop_by_name(request: Request, api: str, job_id: _JobID = "") -> Response:
+        return await in_thread(request, _stop, api, job_id)
 
     document = {**document, "responses": {**document["responses"], **errors(404)}}
 
     @router.post("/{endpoint:path}", summary="Submit a job at its api's own endpoint", **document)
     async def submit_at_endpoint(request: Request, endpoint: str, dry_run: _DryRun = "", key: _Key = None) -> Response:
-        api = await run_in_threadpool(_api_at, request, endpoint)
+        api = await in_thread(request, _api_at, endpoint)
         return _nothing_at(request) if api is None else await submit(request, api, dry_run, key)
 
     @router.get("/{endpoint:path}", summary="A job's status at its api's own endpoint", response_model=JobResponse, responses=path_errors)
-    def get_at_endpoint(request: Request, endpoint: str, job_id: _JobID = "") -> Response:
-        api = _api_at(request, endpoint)
-        return _nothing_at(request) if api is None else _get(tenant_of(request), api, job_id, base_url_of(request))
+    async def get_at_endpoint(request: Request, endpoint: str, job_id: _JobID = "") -> Response:
+        api = await in_thread(request, _api_at, endpoint)
+        return _nothing_at(request) if api is None else await in_thread(request, _get, api, job_id, base_url_of(request))
 
     @router.delete("/{endpoint:path}", summary="Stop a job at its api's own endpoint", response_model=Message, responses=path_errors)
-    def stop_at_endpoint(request: Request, endpoint: str, job_id: _JobID = "") -> Response:
-        api = _api_at(request, endpoint)
-        return _nothing_at(request) if api is None else _stop(tenant_of(request), api, job_id)
+    async def stop_at_endpoint(request: Request, endpoint: str, job_id: _JobID = "") -> Response:
+        api = await in_thread(request, _api_at, endpoint)
+        return _nothing_at(request) if api is None else await in_thread(request, _stop, api, job_id)
 
     return router
 
 
-def _api_at(request: Request, endpoint: str) -> str | None:
-    return tenant_of(request).endpoints.api_at("/" + endpoint.rstrip("/"))
+def _api_at(tenant: Tenant, endpoint: str) -> str | None:
+    return tenant.endpoints.api_at("/" + endpoint.rstrip("/"))
 
 
 def _nothing_at(request: Request) -> Response:
@@ -133,16 +132,13 @@ class _Posted:
         return self.parsed(value), digest
 
     def value(self) -> tuple[Any, str]:
-        """Any JSON value; of a key that is there twice the last one counts, as with Cortex's decoder."""
+        """Any JSON value."""
         self.body.seek(0)
         data = self.body.read()
         try:
-            return json.loads(data.decode(), parse_constant=_refuse_constant), hashlib.sha256(data).hexdigest()
-        except RecursionError:
-            error = InvalidInput("the body is nested too deeply")
-        except ValueError as reason:  # of JSON, of UTF-8, or an integer of thousands of digits
-            error = InvalidInput(f"the body is not valid JSON: {reason}")
-        raise about_the_schema(error, self.base_url)
+            return parse_json(data), hashlib.sha256(data).hexdigest()
+        except InvalidInput as error:
+            raise about_the_schema(error, self.base_url) from None
 
     def parsed(self, value: Any) -> Submission:
         try:
@@ -189,10 +185,6 @@ def _content(file: IO[bytes]) -> Iterator[bytes]:
         file.seek(0)
         while chunk := file.read(SMALL_BYTES):
             yield chunk
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is a number that JSON doesn't have")
 
 
 def _job(tenant: Tenant, api: str, job_id: str) -> Job:

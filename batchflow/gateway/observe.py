@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batchflow.gateway.answers import problem
 from batchflow.gateway.guard import OPEN_PATHS
+from batchflow.gateway.verda.answers import UNAVAILABLE
 
 __all__ = ["Observer", "RequestMetrics", "broken"]
 
@@ -73,7 +74,8 @@ class Observer:
         except asyncio.CancelledError:  # at the end of the grace period; the server would log it as a defect
             if not status:
                 message = "the gateway ends; send it again"
-                await problem(503, "error", message, headers={"Retry-After": "1", "Connection": "close"})(scope, receive, answer)
+                headers = {"Retry-After": "1", "Connection": "close"}
+                await problem(503, "error", message, code=UNAVAILABLE, headers=headers)(scope, receive, answer)
         except Exception:  # it has its answer: see `broken`
             _log.exception("request failed", extra={"request_id": request_id, "method": scope["method"], "path": _path(scope)})
         finally:
@@ -81,7 +83,7 @@ class Observer:
 
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE") else "other"
+        method = scope["method"] if scope["method"] in ("GET", "POST", "PATCH", "DELETE") else "other"
         self._metrics.requests.labels(method, route, str(status or "none")).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         visitor = scope.get("state", {}).get("visitor")

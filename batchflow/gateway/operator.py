@@ -6,7 +6,6 @@ import asyncio
 from typing import IO, Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, Response
@@ -15,8 +14,7 @@ from batchflow.client import ApiSummary, Deployment
 from batchflow.client.documents import api_view, deployment_document
 from batchflow.errors import InvalidInput, NotFound
 from batchflow.gateway.answers import not_deployed
-from batchflow.gateway.body import read_body
-from batchflow.gateway.parameters import SPELLINGS, base_url_of, flag, tenant_of
+from batchflow.gateway.parameters import SPELLINGS, base_url_of, flag, in_thread, share_of, tenant_of
 from batchflow.gateway.schemas import DEPLOY_BODY, ApiDocument, DeploymentDocument, Message, errors
 from batchflow.gateway.tenants import Tenant
 from batchflow.spec.project import MAX_PROJECT_BYTES
@@ -26,7 +24,6 @@ __all__ = ["routes"]
 
 JOBS_SHOWN: Final = 10
 _MAX_CONFIG_BYTES: Final = 2**20  # YAML takes a hundred times its size to read
-_DELETIONS_AT_ONCE: Final = 4  # each waits in a thread for its jobs' ends, and others need threads, too
 _CONFIG: Final = "config"
 _PROJECT: Final = "project.zip"
 
@@ -38,17 +35,14 @@ def routes() -> APIRouter:
     """They come before an api's own endpoint: one at such a path is reached at `/batch/<api>`."""
     router = APIRouter()
     one_deployment = asyncio.Lock()  # at a time: a project is in memory as a whole
-    deletions = asyncio.Semaphore(_DELETIONS_AT_ONCE)
 
     @router.get("/get", summary="Every api", response_model=list[ApiDocument], responses=errors(400, 401, 403, 503))
-    def get_apis(request: Request) -> Response:
-        tenant = tenant_of(request)
-        shown = (_api(tenant, api.name, request, _live_or_latest(tenant, api)) for api in tenant.client.apis())
-        return JSONResponse([document for document in shown if document])
+    async def get_apis(request: Request) -> Response:
+        return JSONResponse(await in_thread(request, _deployed_apis, base_url_of(request)))
 
     @router.get("/get/{api}", summary="An api and its jobs", response_model=list[ApiDocument], responses=errors(400, 401, 403, 503))
-    def get_api(request: Request, api: str) -> Response:
-        return JSONResponse([_deployed_api(request, api)])
+    async def get_api(request: Request, api: str) -> Response:
+        return JSONResponse([await in_thread(request, _deployed_api, api, base_url_of(request))])
 
     @router.post(
         "/deploy",
@@ -59,48 +53,53 @@ def routes() -> APIRouter:
     )
     async def deploy(request: Request, name: Annotated[str, Query(alias="configFileName")] = "cortex.yaml", force: _Force = "") -> Response:
         flag("force", force)  # nothing runs between jobs, so that there is nothing to force
-        tenant = await run_in_threadpool(tenant_of, request)
-        async with read_body(request, MAX_PROJECT_BYTES + 2 * _MAX_CONFIG_BYTES) as body, one_deployment:
-            deployed = await _deploy(tenant, name, *await _files(request, body))
-        await run_in_threadpool(tenant.endpoints.forget)  # which waits for whoever reads them
+        tenant, share = await tenant_of(request), share_of(request)
+        async with share.body(request, MAX_PROJECT_BYTES + 2 * _MAX_CONFIG_BYTES) as body, one_deployment:
+            config, project = await _files(request, body)
+            deployed = await share.run(_deploy, tenant, name, config, project)
+        await share.run(tenant.endpoints.forget)  # which waits for whoever reads them
         return JSONResponse([deployment_document(deployment, base_url=base_url_of(request)) for deployment in deployed])
 
     @router.delete("/delete/{api}", summary="Delete an api and its jobs", response_model=Message, responses=errors(400, 401, 403, 503))
     async def delete(request: Request, api: str, keep_cache: _KeepCache = "") -> Response:
         keeps = flag("keepCache", keep_cache)
-        tenant = await run_in_threadpool(tenant_of, request)
+        tenant, share = await tenant_of(request), share_of(request)
         try:
-            async with deletions:
-                await run_in_threadpool(tenant.client.delete_api, api, keep_cache=keeps)
+            async with share.deletions:
+                await share.run(tenant.client.delete_api, api, keep_cache=keeps)
         except NotFound:
             raise not_deployed(api) from None
-        await run_in_threadpool(tenant.endpoints.forget)  # which waits for whoever reads them
+        await share.run(tenant.endpoints.forget)  # which waits for whoever reads them
         return JSONResponse({"message": f"deleting {api}"})
 
     @router.post("/refresh/{api}", summary="Nothing to refresh", response_model=Message, responses=errors(400, 401, 403, 503))
-    def refresh(request: Request, api: str, force: _Force = "") -> Response:
+    async def refresh(request: Request, api: str, force: _Force = "") -> Response:
         flag("force", force)
-        _deployed_api(request, api)  # raises if there is no such api
+        await in_thread(request, _deployed_api, api, base_url_of(request))  # raises if there is no such api
         return JSONResponse({"message": f"{api} (BatchAPI) is up to date: each job starts pods of its own"})
 
     return router
 
 
-async def _deploy(tenant: Tenant, name: str, config: bytes, project: bytes | None) -> list[Deployment]:
+def _deploy(tenant: Tenant, name: str, config: bytes, project: bytes | None) -> list[Deployment]:
     """Raises InvalidInput with what to do in its text: this is our file's error, not one of Cortex's."""
     if len(config) > _MAX_CONFIG_BYTES:
         raise InvalidInput(f"{name}: is larger than {_MAX_CONFIG_BYTES // 2**20} MiB")
     try:
-        return await run_in_threadpool(tenant.client.deploy_files, config, project, name=name)
+        return tenant.client.deploy_files(config, project, name=name)
     except InvalidInput as error:
         raise InvalidInput(str(error), kind=error.kind) from error
 
 
-def _deployed_api(request: Request, name: str) -> dict[str, Any]:
+def _deployed_apis(tenant: Tenant, base_url: str) -> list[dict[str, Any]]:
+    shown = (_api(tenant, api.name, base_url, _live_or_latest(tenant, api)) for api in tenant.client.apis())
+    return [document for document in shown if document]
+
+
+def _deployed_api(tenant: Tenant, name: str, base_url: str) -> dict[str, Any]:
     """With its newest jobs; raises NotFound, also for what can't be a name."""
-    tenant = tenant_of(request)
     try:
-        document = _api(tenant, name, request, _newest(tenant, name))
+        document = _api(tenant, name, base_url, _newest(tenant, name))
     except NotFound:
         document = None
     if document is None:
@@ -108,12 +107,12 @@ def _deployed_api(request: Request, name: str) -> dict[str, Any]:
     return document
 
 
-def _api(tenant: Tenant, name: str, request: Request, jobs: list[JobStatus]) -> dict[str, Any] | None:
+def _api(tenant: Tenant, name: str, base_url: str, jobs: list[JobStatus]) -> dict[str, Any] | None:
     """None if the api is not deployed."""
     found = tenant.client.deployed(name)
     if found is None:
         return None
-    return api_view(*found, tenant.client.versions(name), jobs, base_url=base_url_of(request))
+    return api_view(*found, tenant.client.versions(name), jobs, base_url=base_url)
 
 
 def _live_or_latest(tenant: Tenant, api: ApiSummary) -> list[JobStatus]:

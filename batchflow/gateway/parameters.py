@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from starlette.requests import Request
 
 from batchflow.errors import InvalidInput
 from batchflow.gateway.guard import Visitor
+from batchflow.gateway.share import Share
 from batchflow.gateway.tenants import Tenant, Tenants
 
-__all__ = ["SPELLINGS", "base_url_of", "flag", "tenant_of"]
+__all__ = ["SPELLINGS", "base_url_of", "flag", "in_thread", "share_of", "tenant_of"]
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 # Go's strconv.ParseBool, which read them for Cortex.
 _TRUE: Final = ("1", "t", "T", "true", "True", "TRUE")
@@ -26,11 +31,29 @@ def flag(name: str, text: str) -> bool:
     return text in _TRUE
 
 
-def tenant_of(request: Request) -> Tenant:
+async def tenant_of(request: Request) -> Tenant:
     """Whose request it is, as the guard has found; raises Unreachable if that namespace can't be served."""
+    return await in_thread(request, lambda tenant: tenant)
+
+
+async def in_thread(
+    request: Request, work: Callable[Concatenate[Tenant, _Parameters], _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+) -> _Result:
+    """Run `work`, with the tenant as its first argument, in a thread of the tenant's share; raises as `tenant_of`."""
     tenants: Tenants = request.app.state.tenants
     visitor: Visitor = request.state.visitor
-    return tenants.tenant(visitor.namespace, visitor.token)
+
+    def opened() -> _Result:
+        return work(tenants.tenant(visitor.namespace, visitor.token), *args, **kwargs)
+
+    return await share_of(request).run(opened)
+
+
+def share_of(request: Request) -> Share:
+    """What its namespace has of this process."""
+    tenants: Tenants = request.app.state.tenants
+    visitor: Visitor = request.state.visitor
+    return tenants.share(visitor.namespace)
 
 
 def base_url_of(request: Request) -> str:

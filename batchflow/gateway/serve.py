@@ -18,11 +18,16 @@ from batchflow.errors import InvalidInput
 from batchflow.gateway.app import create_app
 from batchflow.gateway.credentials import Credentials
 from batchflow.gateway.guard import is_loopback
+from batchflow.gateway.schedulers import Schedulers
+from batchflow.gateway.tenants import Tenants
 from batchflow.settings import Settings
+from batchflow.spec.computeresource import Rules
 
 __all__ = ["serve"]
 
 _BACKLOG: Final = 2048
+_KEEP_ALIVE_S: Final = 75  # longer than clients pause between two questions: one asked while a connection is closed is lost
+_SCHEDULERS_END_S: Final = 8.0  # Kubernetes waits 15 s longer than for requests
 
 
 def serve(settings: Settings, host: str, port: int, *, environ: Mapping[str, str] = os.environ, told: Callable[[str], None]) -> None:
@@ -39,15 +44,38 @@ def serve(settings: Settings, host: str, port: int, *, environ: Mapping[str, str
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a bad form is its sender's business
     with _listener(host, port) as listener:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        app = create_app(settings, environ, credentials=credentials, url=environ.get(contract.ENV_GATEWAY_URL, "") or address)
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=settings.grace_s
+        tenants = _tenants(settings, environ, credentials, environ.get(contract.ENV_GATEWAY_URL, "") or address)
+        app = create_app(tenants, credentials, max_call_bytes=settings.max_call_bytes)
+        config = uvicorn.Config(  # httptools, which it would prefer, has no limit of headers; no path has a WebSocket
+            app,
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=settings.grace_s,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         )
         server = uvicorn.Server(config)
         _stop_at_signal(server)
         where = f"store {settings.store}" if settings.store else f"namespace {settings.namespace}"
         told(f"batchflow serves {address} (engine {settings.engine}, {where})")
+        schedulers = _schedulers(tenants, credentials)
+        schedulers.start()
         server.run([listener])
+        schedulers.stop(_SCHEDULERS_END_S)
+
+
+def _tenants(settings: Settings, environ: Mapping[str, str], credentials: Credentials | None, url: str) -> Tenants:
+    """`url` is where workers reach the gateway."""
+    return Tenants(settings, environ, url=url, rules=(lambda: credentials.rules) if credentials else Rules)
+
+
+def _schedulers(tenants: Tenants, credentials: Credentials | None) -> Schedulers:
+    if credentials is None:
+        return Schedulers(lambda: [tenants.own], lambda namespace: tenants.tenant(namespace, ""))
+    return Schedulers(credentials.namespaces, lambda namespace: tenants.tenant(namespace, credentials.token_of(namespace)))
 
 
 def _listener(host: str, port: int) -> socket.socket:

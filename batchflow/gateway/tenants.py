@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -11,9 +11,13 @@ from typing import Final
 
 from batchflow import contract
 from batchflow.client import Client
+from batchflow.client.services import Services
 from batchflow.errors import NotFound, Unreachable
+from batchflow.gateway.jobdeployments import TenantDeployments
 from batchflow.gateway.jobmetrics import JobMetrics
+from batchflow.gateway.share import Share
 from batchflow.settings import Settings
+from batchflow.spec.computeresource import Rules
 
 __all__ = ["Tenant", "Tenants"]
 
@@ -30,6 +34,7 @@ class Tenant:
     client: Client
     endpoints: Endpoints
     jobs: JobMetrics
+    deployments: TenantDeployments
 
 
 @dataclass(slots=True)
@@ -67,18 +72,25 @@ class Tenants:
 
     On a cluster each namespace has its own store, which its ConfigMap names; on this machine each but the gateway's own has a folder
     of the store. `environ` is what engines and workers see of this process's environment, with the address of the gateway.
+    `rules` gives those for job deployments that are in force now.
     """
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], *, url: str) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], *, url: str, rules: Callable[[], Rules] = Rules) -> None:
         self._settings = settings
+        self.rules = rules
         self._environ = {**environ, contract.ENV_GATEWAY_URL: url}
         self._lock = Lock()
         self._tenants: dict[str, Tenant] = {}
+        self._shares: dict[str, Share] = {}
 
     @property
     def own(self) -> str:
         """The namespace of whoever needs no token."""
         return self._settings.namespace
+
+    def share(self, namespace: str) -> Share:
+        """What it has of this process; for the event loop's thread. The tenant is opened there, too."""
+        return self._shares.setdefault(namespace, Share())
 
     def tenant(self, namespace: str, token: str) -> Tenant:
         """`token` is what its workers get. Raises Unreachable if batchflow is not installed there, or two namespaces share a store."""
@@ -90,6 +102,8 @@ class Tenants:
             known = self._tenants.get(namespace)
             if known is None or known.token != token:
                 self._refuse_shared_store(made)
+                if known:  # another token: its scheduler goes on
+                    made = replace(made, deployments=known.deployments)
                 self._tenants[namespace] = known = made
         return known
 
@@ -104,7 +118,8 @@ class Tenants:
             _ = client.store_url
         except NotFound as error:
             raise Unreachable(error.what, where=error.where, hint=error.hint) from error
-        return Tenant(namespace, token, client, Endpoints(client), JobMetrics(client))
+        deployments = TenantDeployments(Services(settings, environ=self._environ if environ else {}), self.rules)  # no token for replicas
+        return Tenant(namespace, token, client, Endpoints(client), JobMetrics(client), deployments)
 
     def _refuse_shared_store(self, made: Tenant) -> None:
         for tenant in self._tenants.values():

@@ -21,12 +21,13 @@ from batchflow.spec.reader import MAX_TOLD, Document, Findings, Place, document_
 __all__ = ["MAX_API_NAME", "api_name", "handler_place", "load_api", "load_apis", "parse_api"]
 
 _KIND: Final = "BatchAPI"
-# Cortex's other kinds: why they can't be had here, and what to do.
+# Other kinds, Cortex's and our own: why they can't be had here, and what to do.
 _OTHER_KINDS: Final = {
     "RealtimeAPI": ("batchflow runs jobs, and serves no single requests", "leave it out of this file"),
     "AsyncAPI": ("batchflow runs jobs, and queues no single requests", "make it a BatchAPI, and submit each request as a job"),
     "TaskAPI": ("batchflow runs jobs over items", "make it a BatchAPI, and submit jobs of one item"),
     "TrafficSplitter": ("there are no RealtimeAPIs to split traffic between", "leave it out of this file"),
+    "JobDeployment": ("this is a file of apis", "put it into a file of its own"),
 }
 # Keys of other kinds, which Cortex refused for this one, in these words.
 _OTHER_KEYS: Final = {
@@ -142,7 +143,7 @@ def _parse_entry(entry: Field) -> Api | None:
     if _is_of_another_kind(entry):
         return None
     name = api_name(fields.need("name"))
-    _check_kind(fields.need("kind"))
+    fields.need("kind").one_of((_KIND,))
     for key, hint in _OTHER_KEYS.items():
         fields.refuse(key, f'key "{key}" is not supported', hint=hint)
     endpoint = _endpoint(fields.get("networking"), name)
@@ -172,12 +173,6 @@ def _is_of_another_kind(entry: Field) -> bool:
     why, hint = _OTHER_KINDS[kind]
     entry.place.at("kind").refuse(f"kind {kind} is not supported: {why}", hint=hint)
     return True
-
-
-def _check_kind(field: Field) -> None:
-    if field.value == "JobDeployment":
-        raise field.error("kind JobDeployment is not supported yet", hint=f"use {_KIND}")
-    field.one_of((_KIND,))
 
 
 def _endpoint(networking: Field | None, name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from batchflow import contract
 
 __all__ = [
+    "cannot_start",
     "container_endings",
     "containers",
     "has_kubelet",
@@ -86,12 +87,17 @@ def problem(pod: Json) -> str:
     for condition in _conditions(pod):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"can't be scheduled: {condition.get('message', condition.get('reason', ''))}"
+    return cannot_start(pod) or (container_endings(pod) if phase(pod) == "Pending" else "")
+
+
+def cannot_start(pod: Json) -> str:
+    """The first of its containers that can't be started, as for want of its image, and why; "" if there is none."""
     for container in containers(pod):
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason") not in (None, _BACK_OFF, *_USUAL):
             text = f": {waiting['message']}" if waiting.get("message") else ""
             return f"container {container['name']}: {waiting['reason']}{text}"
-    return container_endings(pod) if phase(pod) == "Pending" else ""
+    return ""
 
 
 def container_endings(pod: Json, *, but: str = "") -> str:

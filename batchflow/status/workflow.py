@@ -23,6 +23,7 @@ __all__ = [
     "TERMINAL_PHASES",
     "Try",
     "ended",
+    "entrypoint_problem",
     "finished_at",
     "has_begun",
     "is_out_of_reach",
@@ -40,6 +41,10 @@ DEADLINE_WORDS: Final = ("Step exceeded its deadline", "retry exceeded workflow 
 SHUTDOWN_WORDS: Final = ("Stopped with strategy", "workflow shutdown with strategy")
 # Other words of Argo's that explain nothing.
 _EMPTY_WORDS: Final = ("retryStrategy.expression evaluated to false", "No more retries left", "Backoff for", "child '", "PodInitializing")
+# workflow/controller/workflowpod.go of Argo 3.4 to 3.7; after the address of a page comes the registry's answer, or why there is none.
+_NO_ENTRYPOINT: Final = re.compile(
+    r'failed to look-up entrypoint/cmd for image "(?P<image>[^"]*)".*?#emissary-emissary: (?P<cause>.*)', re.DOTALL
+)
 _FAN_OUT: Final = re.compile(r"\((?P<index>\d+):")  # of a display name: `work(3:3)`
 
 Json = Mapping[str, Any]
@@ -99,6 +104,19 @@ def messages(workflow: Json) -> list[str]:
 def is_telling(message: str | None) -> bool:
     """Whether it says more than that something ended, or was made to end."""
     return bool(message) and not str(message).startswith((*DEADLINE_WORDS, *SHUTDOWN_WORDS, *_EMPTY_WORDS))
+
+
+def entrypoint_problem(workflow: Json) -> str:
+    """Why Argo makes no pod of an image without a command: it can't look the image's entrypoint up; "" if that is not so.
+
+    Where the registry does not answer at all (refused, timed out), Argo goes on trying until the workflow's deadline, and says so in a
+    node that is still pending; any other answer ends the workflow with an error.
+    """
+    found = next(filter(None, map(_NO_ENTRYPOINT.search, messages(workflow))), None)
+    if found is None:
+        return ""
+    what = f"Argo can't look up the entrypoint of image {found['image']} in its registry ({found['cause'].strip()})"
+    return f"{what}; name the command: entrypoint_overrides with enabled: true and an entrypoint"
 
 
 def has_begun(workflow: Json, step: str, running: Collection[str] = ()) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,10 +14,12 @@ from typing import BinaryIO, Final
 
 from batchflow.errors import InvalidInput, Unreachable
 from batchflow.store.protocol import check_folder, check_key
+from batchflow.store.streams import GuardedStream
 
 __all__ = ["DirectoryStore", "files_in_key_order"]
 
 _DRAFTS: Final = ".drafts"  # below the root, so on the same file system: what is being written
+_DRAFT_KEPT_S: Final = 86_400.0  # after the last write to it
 _ATTEMPTS: Final = 100  # against deletes that remove the folder which a write has just made
 
 
@@ -27,6 +30,7 @@ class DirectoryStore:
         if not root.is_absolute():
             raise InvalidInput(f'"{root}" is not an absolute directory', where="BATCHFLOW_STORE")
         self._root = root
+        self._is_swept = False
 
     @property
     def url(self) -> str:
@@ -54,6 +58,14 @@ class DirectoryStore:
         with _translated(path):
             try:
                 return path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
+    def open(self, key: str) -> BinaryIO | None:
+        path = self._path(key)
+        with _translated(path):
+            try:
+                return io.BufferedReader(GuardedStream(path.open("rb"), lambda: _translated(path)))
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
@@ -97,6 +109,9 @@ class DirectoryStore:
         """A file with the content, safely on disk, to be moved or linked to its place."""
         drafts = self._root / _DRAFTS
         drafts.mkdir(parents=True, exist_ok=True)
+        if not self._is_swept:
+            self._is_swept = True
+            _remove_old(drafts)
         draft = drafts / uuid.uuid4().hex
         try:
             with draft.open("xb") as file:
@@ -148,6 +163,15 @@ def _listed_name(entry: os.DirEntry[str]) -> str:
         if entry.is_dir():
             return f"{entry.name}/"
     return ""
+
+
+def _remove_old(drafts: Path) -> None:
+    """Remove what was left by whoever was killed while writing."""
+    oldest = time.time() - _DRAFT_KEPT_S
+    for draft in drafts.iterdir():
+        with suppress(FileNotFoundError):  # somebody else removes it, or has just completed it
+            if draft.stat().st_mtime < oldest:
+                draft.unlink()
 
 
 def _in_folder(path: Path, act: Callable[[], None]) -> None:

@@ -59,6 +59,10 @@ class Store(Protocol):
         """The bytes, or None if there is no such key."""
         ...
 
+    def open(self, key: str) -> BinaryIO | None:
+        """A stream of the bytes, or None if there is no such key: for what may be too large for memory. It raises as `get` does."""
+        ...
+
     def list(self, prefix: str) -> Iterator[str]:
         """The keys that start with `prefix` (any string, not a folder), in the order of their UTF-8 bytes; a stream."""
         ...

@@ -112,6 +112,17 @@ class S3Store:
                     return None
                 raise
 
+    def open(self, key: str) -> BinaryIO | None:
+        where = f"{self.url}/{key}"
+        with _translated("GetObject", where):
+            try:
+                body = self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"]
+            except ClientError as error:
+                if _code(error) in _NO_KEY:
+                    return None
+                raise
+        return io.BufferedReader(GuardedStream(body, lambda: _translated("GetObject", where)))
+
     def list(self, prefix: str) -> Iterator[str]:
         folder, slash, _ = prefix.rpartition("/")
         if slash:

@@ -110,9 +110,23 @@ def grant(cluster: Cluster, kubeconfig: Path) -> None:
 
 
 def credentials(tokens: Mapping[str, str]) -> dict[str, str]:
-    """The values of the gateway's Secret, of the namespace for each token."""
-    listed = [{"token": token, "namespace": namespace} for token, namespace in tokens.items()]
-    return {contract.CREDENTIALS_KEY: json.dumps({"tokens": listed})}
+    """The values of the gateway's Secret, of the namespace for each token.
+
+    For Verda's API the namespace is a client, too, with the token as its secret, and has an inference key; a deadline may be short.
+    """
+    document = {
+        "tokens": [{"token": token, "namespace": namespace} for token, namespace in tokens.items()],
+        "clients": [{"id": namespace, "secret": token, "namespace": namespace} for token, namespace in tokens.items()],
+        "inference_keys": [{"key": inference_key(token), "namespace": namespace} for token, namespace in tokens.items()],
+        "deadline_minimum_s": 1,
+        "compute_resources": [{"name": "small", "resource": "", "requests": {"cpu": "20m"}}, {"name": "General Compute"}],
+    }
+    return {contract.CREDENTIALS_KEY: json.dumps(document)}
+
+
+def inference_key(token: str) -> str:
+    """That of the token's namespace."""
+    return f"dc_{token}"
 
 
 def aws_keys(cluster: Cluster) -> dict[str, str]:

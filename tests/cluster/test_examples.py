@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.acceptance.command import Json, terminal
-from tests.cluster.installation import build, secret
-from tests.cluster.kit import JOB_S, Cluster
+from tests.cluster.gateway import forwarded
+from tests.cluster.installation import build, inference_key, secret
+from tests.cluster.kit import JOB_S, Cluster, run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS_IMAGE = "batchflow.local/digits:test"
 SERVER_IMAGE = "registry.example/any-server:0.1"  # as its cortex.yaml has it
+LONG_JOB_IMAGE = "registry.example/long-job:0.1"  # as its deployment.yaml has it
 ITEMS = 360  # of any-server, as its README says
 # What differs between two runs of the same job.
 OF_ITS_RUN = {"job_id", "sqs_url", "created_time", "start_time", "end_time"}
@@ -60,6 +64,24 @@ def test_any_server(cluster: Cluster, tmp_path: Path) -> None:
     assert sum(int(line.split(" ")[0]) for line in lines if "items add up to" in line) == ITEMS, lines
     assert sum("is complete" in line for line in lines) == 1, lines
     assert shell.logs("any-server", status["job_id"], "--worker", "0", "--container", "calibration")
+
+
+@pytest.mark.extended
+def test_long_job(cluster: Cluster, tmp_path: Path) -> None:
+    """Its client prints each status, and the result."""
+    build(LONG_JOB_IMAGE, str(EXAMPLES / "long-job"))
+    cluster.shell(tmp_path).run("deploy", EXAMPLES / "long-job" / "deployment.yaml")
+    with forwarded(cluster) as gateway:
+        environ = {
+            "VERDA_BASE_URL": f"{gateway.url}/v1",
+            "VERDA_CLIENT_ID": cluster.namespace,
+            "VERDA_CLIENT_SECRET": cluster.token,
+            "VERDA_INFERENCE_KEY": inference_key(cluster.token),
+        }
+        told = run(sys.executable, EXAMPLES / "long-job" / "client.py", "--duration", "3", timeout_s=JOB_S, environ=environ)
+    _, queue, inference, ended, result = told.split("\n", 4)
+    assert (queue, inference, ended) == ("Queue", "Inference", "Completed"), told
+    assert json.loads(result)["success"] is True
 
 
 def on_this_machine(file: Path, folder: Path) -> Json:

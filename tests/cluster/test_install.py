@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from batchflow import contract
-from batchflow.cluster.permissions import CLEANUP, EXECUTOR, ROLES, USER
+from batchflow.cluster.permissions import CLEANUP, EXECUTOR, LOOKUP, ROLES, USER
 from tests.acceptance.command import Terminal, until
 from tests.cluster.installation import PERSON, namespace, printed
 from tests.cluster.kit import Cluster
@@ -87,10 +87,11 @@ def test_what_is_printed_is_applied_again_without_a_change(own: Cluster, shell: 
 
 
 def test_each_account_may_do_what_its_role_says_and_nothing_else(own: Cluster) -> None:
-    roles = {role.account or PERSON: role for role in ROLES}
+    roles = {role.account or PERSON: (role,) for role in ROLES}
     assert set(roles) == {EXECUTOR.account, CLEANUP.account, PERSON}
-    for account, role in {**roles, contract.GATEWAY: USER}.items():
-        expected = {(rule.group, rule.resource, verb, name) for rule in role.rules for verb in rule.verbs for name in rule.names or ("",)}
+    for account, theirs in {**roles, contract.GATEWAY: (USER, LOOKUP)}.items():
+        rules = [rule for role in theirs for rule in role.rules]
+        expected = {(rule.group, rule.resource, verb, name) for rule in rules for verb in rule.verbs for name in rule.names or ("",)}
         assert granted(own, account) == expected
     assert granted(own, contract.STEP_ACCOUNT) == set()
 
@@ -163,11 +164,11 @@ def test_doctor_says_why_its_pods_do_not_run(own: Cluster, shell: Terminal, vari
 @pytest.mark.extended
 def test_doctor_that_is_interrupted_cleans_up(own: Cluster, shell: Terminal) -> None:
     process = shell.start("doctor")
-    until(lambda: own.kubectl("get", "pods", "-o", "name").split(), "the check's pods")
+    until(lambda: own.kubectl("get", "workflows", "-o", "name").split(), "the check's workflow")
     process.send_signal(signal.SIGINT)
     shell.wait(process, code=130)
     until(
-        lambda: not own.kubectl("get", "pods", "-o", "name").split() and not left_behind(own),
+        lambda: not own.objects("pods", "workflows.argoproj.io/workflow") and not left_behind(own),
         "nothing to be left",
         lambda: left_behind(own),
     )

@@ -95,10 +95,21 @@ def test_of_sqs(server: Answering, body: object, call: Callable[[Queue], object]
     check_that_no_part_is_taken_for_the_answer(server, server.answer, lambda: call(queue))
 
 
+def opened(store: Store, key: str) -> bytes:
+    stream = store.open(key)
+    assert stream is not None
+    with stream:
+        return b"".join(iter(lambda: stream.read(3), b""))
+
+
 @pytest.mark.parametrize(
     ("body", "call", "result"),
-    [(b"content", lambda store: store.get("a"), b"content"), (LISTED, lambda store: list(store.list("")), ["a"])],
-    ids=["get", "list"],
+    [
+        (b"content", lambda store: store.get("a"), b"content"),
+        (b"content", lambda store: opened(store, "a"), b"content"),
+        (LISTED, lambda store: list(store.list("")), ["a"]),
+    ],
+    ids=["get", "open", "list"],
 )
 def test_of_s3(server: Answering, body: bytes, call: Callable[[Store], object], result: object) -> None:
     store = open_store("s3://jobs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,28 @@ def test_a_file_is_stored_in_pieces_whatever_its_size(store: Store, size: int, t
     assert content.largest_read <= PART_BYTES
 
 
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES - 1, 5 * PART_BYTES + 7])
+def test_a_file_is_read_in_pieces_whatever_its_size(store: Store, size: int) -> None:
+    content = Content(size)
+    store.put_file("uploads/a", io.BufferedReader(content), size)
+    stream = store.open("uploads/a")
+    assert stream is not None
+    with stream:
+        pieces = list(iter(lambda: stream.read(100_003), b""))
+        assert stream.read(1) == b""
+    assert all(len(piece) == 100_003 for piece in pieces[:-1])
+    assert b"".join(pieces) == content.whole
+
+
+def test_a_stream_that_is_not_read_to_its_end_is_closed(store: Store) -> None:
+    store.put("a", bytes(3 * PART_BYTES))
+    for _ in range(40):  # more than a client has connections
+        stream = store.open("a")
+        assert stream is not None and stream.read(10) == bytes(10)
+        stream.close()
+    assert store.get("b") is None
+
+
 @pytest.mark.parametrize("size", [0, 10, PART_BYTES, 2 * PART_BYTES + 1])
 @pytest.mark.parametrize("before", [None, b"old"])
 def test_a_file_whose_content_turns_out_bad_at_its_end_is_not_stored(store: Store, size: int, before: bytes | None) -> None:
@@ -115,6 +138,7 @@ def test_a_key_that_is_not_there_is_none(store: Store, key: str) -> None:
     store.put("jobs/x/status.json", b"{}")
     store.put("a/b/c/d", b"{}")
     assert store.get(key) is None
+    assert store.open(key) is None
 
 
 def test_create_writes_only_what_is_not_there(store: Store) -> None:
@@ -227,6 +251,7 @@ def test_a_bad_key_is_refused_everywhere(store: Store, key: str) -> None:
         lambda: store.put_file(key, io.BytesIO(), 0),
         lambda: store.create(key, b""),
         lambda: store.get(key),
+        lambda: store.open(key),
         lambda: store.delete([key]),
     ):
         with pytest.raises(InvalidInput, match="is not a key of the store"):
@@ -257,6 +282,19 @@ def test_a_directory_store_keeps_nothing_but_the_keys(tmp_path: Path) -> None:
     assert store.create("a/b/c", b"2") is False
     store.delete(["a/b/c"])
     assert [path.name for path in tmp_path.rglob("*") if path.name != ".drafts"] == []
+
+
+def test_what_a_killed_process_was_writing_goes_a_day_later(tmp_path: Path) -> None:
+    drafts = tmp_path / ".drafts"
+    drafts.mkdir()
+    for name, age_s in (("old", 90_000), ("young", 80_000)):
+        (drafts / name).write_bytes(b"half")
+        os.utime(drafts / name, (time.time() - age_s,) * 2)
+    store = DirectoryStore(tmp_path)
+    assert store.get("a") is None
+    assert len(os.listdir(drafts)) == 2
+    store.put("a", b"1")
+    assert os.listdir(drafts) == ["young"]
 
 
 def test_the_folder_of_drafts_is_out_of_reach(tmp_path: Path) -> None:
@@ -299,11 +337,20 @@ def test_a_directory_that_can_not_be_written_is_unreachable(tmp_path: Path) -> N
         open_store(f"{tmp_path}/file/store").put("a", b"")
 
 
+def test_a_file_that_can_not_be_read_is_unreachable(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    (tmp_path / "a").symlink_to("a")
+    with pytest.raises(Unreachable, match=str(tmp_path)):
+        store.open("a")
+
+
 def test_a_bucket_that_is_not_there_is_not_found(monkeypatch: pytest.MonkeyPatch, moto: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
     store = open_store("s3://no-such-bucket-here/x")
     with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):
         store.get("a")
+    with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):
+        store.open("a")
     with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):
         store.put_file("a", io.BytesIO(b"1"), 1)
     with pytest.raises(NotFound, match='bucket "no-such-bucket-here" not found'):

@@ -36,7 +36,7 @@ def test_the_size_does_not_depend_on_the_data() -> None:
     ],
 )
 def test_a_template_tag_in_users_text_is_refused_with_its_place(change: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput, match=r"words \(BatchAPI\): pod: containers: 0: \w+.*Argo would expand"):
+    with pytest.raises(InvalidInput, match=r"words \(BatchAPI\): pod: containers: index 0: \w+.*Argo would expand"):
         compiled(pod_api(**change))
 
 

@@ -15,14 +15,21 @@ import pytest
 import yaml
 from fastapi.routing import APIRoute
 
+from batchflow.callrecords import replied_error
 from batchflow.cli.main import cli
 from batchflow.compiler.environment import container_env, handler_env
+from batchflow.deployments import endings
 from batchflow.errors import InvalidInput
 from batchflow.gateway import operator
+from batchflow.gateway.credentials import Credentials
 from batchflow.spec.api import parse_api
+from batchflow.spec.computeresource import Rules
+from batchflow.spec.deploymentfile import check_job_deployments, job_deployments
+from batchflow.spec.jobdeployment import parse_job_deployment
 from batchflow.spec.jobfile import load_submission
 from batchflow.spec.model import MAX_BATCH_BYTES
 from batchflow.spec.project import MAX_PROJECT_BYTES
+from batchflow.spec.reader import read_document
 from batchflow.status.model import DISPLAY, BatchMetrics, JobStatus, WorkerCounts
 
 ROOT = Path(__file__).parents[2]
@@ -221,7 +228,7 @@ def unknown_to_the_command_line(command: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("name", ["from-cortex.md", "python.md", "http-api.md"])
+@pytest.mark.parametrize("name", ["from-cortex.md", "from-verda.md", "python.md", "http-api.md"])
 def test_every_command_that_is_printed_can_be_given(name: str) -> None:
     printed = commands(page(name))
     assert {command: problem for command in printed if (problem := unknown_to_the_command_line(command))} == {}
@@ -284,6 +291,37 @@ def test_the_endpoints_of_cortex_operator_are_served() -> None:
     [row] = [line for line in section.splitlines() if "`POST /deploy`" in line]
     told = {(method, re.sub("<api>", "{api}", path)) for method, path in re.findall(r"`([A-Z]+) (/\S+)`", row)}
     assert told == {(method, route.path) for route in operator.routes().routes if isinstance(route, APIRoute) for method in route.methods}
+
+
+def verda_block(start: str) -> str:
+    """The YAML of from-verda.md that begins so."""
+    [block] = [block for block in blocks(page("from-verda.md"), "yaml") if block.startswith(start)]
+    return block
+
+
+def test_the_job_deployment_that_is_printed_is_that_of_the_example(tmp_path: Path) -> None:
+    (tmp_path / "printed.yaml").write_text(verda_block("kind:"))
+    files = tmp_path / "printed.yaml", ROOT / "examples" / "long-job" / "deployment.yaml"
+    [printed], [example] = (job_deployments(read_document(file)) for file in files)
+    check_job_deployments([printed], Rules())
+    check_job_deployments([example], Rules())
+    assert parse_job_deployment(printed, Rules()) == parse_job_deployment(example, Rules())
+
+
+def test_the_credentials_that_are_printed_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "credentials.yaml"
+    file.write_text(verda_block("clients:") + verda_block("compute_resources:"))
+    credentials = Credentials(file)
+    assert credentials.client("team-a")
+    [h100] = credentials.rules.compute or ()
+    assert (h100.name, h100.resource, h100.sizes) == ("H100", "nvidia.com/gpu", (1, 2, 4, 8))
+
+
+def test_every_ending_of_a_job_has_its_row() -> None:
+    section = page("from-verda.md").partition("## The life of a job")[2].partition("\n## ")[0]
+    texts = (endings.DELETED, endings.PURGED, endings.STOPPED, endings.deadline_error(0), endings.expired_error(0), replied_error(404))
+    rows = re.sub("<[ns]>", "0", section).replace("HTTP 0", "HTTP 404")
+    assert [text for text in texts if f"`{text}`" not in rows] == []
 
 
 def test_sizes_are_documented_as_the_code_has_them() -> None:

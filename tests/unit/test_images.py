@@ -46,7 +46,7 @@ def test_the_images_users_are_numbers_so_that_kubernetes_sees_they_are_not_root(
 STEP = {"BATCHFLOW_API": "words", "BATCHFLOW_JOB": "69a1b2c3d4e5f607", "BATCHFLOW_RUN": "1", "BATCHFLOW_POD": "pod"}
 
 
-@pytest.mark.parametrize("step", ["prepare", "enqueue", "work", "finalize", "cleanup"])
+@pytest.mark.parametrize("step", ["prepare", "enqueue", "work", "finalize", "cleanup", "courier"])
 def test_a_workflow_of_another_minor_version_is_refused(
     step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

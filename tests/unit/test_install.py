@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from batchflow import contract
 from batchflow.cli.main import cli
 from batchflow.cluster.install import Installation, manifests, plan_installation
-from batchflow.cluster.permissions import CLEANUP, EXECUTOR, ROLES, USER
+from batchflow.cluster.permissions import CLEANUP, EXECUTOR, LOOKUP, ROLES, USER
 from batchflow.errors import InvalidInput
 from batchflow.settings import Settings
 
@@ -77,7 +77,7 @@ def test_a_flag_wins_over_the_shell_and_the_shell_fills_in() -> None:
 
 def test_every_setting_but_those_of_one_machine_can_be_installed() -> None:
     names = set(re.findall(r"\bBATCHFLOW_[A-Z_]*[A-Z]\b", (ROOT / "batchflow" / "settings.py").read_text(encoding="utf-8")))
-    numbers = {name: "7" for name in names if name.endswith("_S")}
+    numbers = {name: "7" for name in names if name.endswith(("_S", "_BYTES"))}
     installed = planned(environ={**SHELL, **dict.fromkeys(names, "info"), **numbers}).config
     assert names - set(installed) == {"BATCHFLOW_LOCAL_DIR", "BATCHFLOW_CACHE_DIR", "BATCHFLOW_KUBE_CONTEXT", "BATCHFLOW_SOURCES"}
 
@@ -164,13 +164,24 @@ def test_no_rule_is_wider_than_a_resource_and_its_verbs() -> None:
         assert not {"secrets", "pods/exec", "roles"} & {rule.resource}
 
 
-@pytest.mark.parametrize("golden", sorted((ROOT / "workflows").glob("*.yaml")), ids=lambda path: path.stem)
+GOLDENS = sorted((ROOT / "workflows").glob("*.yaml"))
+
+
+def accounts_of(golden: Path) -> set[str]:
+    spec = yaml.safe_load(golden.read_text(encoding="utf-8"))["spec"]
+    named = {template.get("serviceAccountName") for template in spec["templates"]} - {None}
+    return named | {spec["executor"]["serviceAccountName"]}
+
+
+def test_every_account_that_is_installed_is_named_by_a_workflow() -> None:
+    assert set().union(*map(accounts_of, GOLDENS)) == set(by_kind(planned(), "ServiceAccount"))
+
+
+@pytest.mark.parametrize("golden", GOLDENS, ids=lambda path: path.stem)
 def test_what_a_workflow_names_is_installed(golden: Path) -> None:
     text = golden.read_text(encoding="utf-8")
-    workflow = yaml.safe_load(text)
-    named = {template.get("serviceAccountName") for template in workflow["spec"]["templates"]} - {None}
-    executor = workflow["spec"]["executor"]["serviceAccountName"]
-    assert named | {executor} == set(by_kind(planned(), "ServiceAccount"))
+    executor = yaml.safe_load(text)["spec"]["executor"]["serviceAccountName"]
+    assert accounts_of(golden) <= set(by_kind(planned(), "ServiceAccount"))
     assert set(re.findall(r"configMapRef:\n\s+name: (\S+)", text)) == set(by_kind(planned(), "ConfigMap"))
     assert contract.AWS_SECRET in re.findall(r"secretRef:\n\s+name: (\S+)", text)
     [token] = by_kind(planned(), "Secret").values()
@@ -192,8 +203,22 @@ def test_the_gateway_is_printed_only_if_asked_for_beside_the_rest() -> None:
     assert "gateway" not in manifests(planned(), TEMPLATES)
     added = [one for one in documents(planned(gateway=True)) if one not in before and one["kind"] != "ConfigMap"]
     assert [(one["kind"], one["metadata"]["name"], one["metadata"]["namespace"]) for one in added] == [
-        (kind, contract.GATEWAY, "here") for kind in ("ServiceAccount", "RoleBinding", "Service", "Deployment")
+        *((kind, contract.GATEWAY, "here") for kind in ("ServiceAccount", "RoleBinding", "Service", "Deployment")),
+        *((kind, LOOKUP.name, "here") for kind in ("Role", "RoleBinding")),
     ]
+
+
+def test_only_the_gateway_may_look_for_secrets_and_nobody_lists_them() -> None:
+    installed = planned(gateway=True)
+    granted = {
+        (name, resource): rule["verbs"]
+        for name, role in by_kind(installed, "Role").items()
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        if resource in ("secrets", "persistentvolumeclaims")
+    }
+    assert granted == {(LOOKUP.name, "secrets"): ["get"], (LOOKUP.name, "persistentvolumeclaims"): ["get"]}
+    assert [subject["name"] for subject in by_kind(installed, "RoleBinding")[LOOKUP.name]["subjects"]] == [contract.GATEWAY]
 
 
 def test_the_gateway_may_do_what_people_may() -> None:
@@ -220,7 +245,7 @@ def test_the_gateway_reads_what_our_steps_read_and_its_credentials() -> None:
     assert "subPath" not in mounts[folder], "Kubernetes does not refresh that"
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert volumes[mounts[folder]["name"]]["secret"] == {"secretName": contract.GATEWAY}
-    assert "emptyDir" in volumes[mounts["/tmp"]["name"]]
+    assert volumes[mounts["/tmp"]["name"]]["emptyDir"]["sizeLimit"], "bodies of requests could fill the node's disk"
 
 
 def test_the_gateways_pod_is_as_confined_as_our_steps() -> None:

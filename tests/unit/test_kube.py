@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from batchflow.engines.argo.engine import ArgoEngine
 from batchflow.engines.argo.kube import Kube
 from batchflow.errors import BatchflowError, InvalidInput, NotFound, Unreachable
+from batchflow.settings import Settings
 
 MANIFEST: dict[str, Any] = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"}, "spec": {}}
 
@@ -59,14 +61,19 @@ PROXY = (502, "<html>Bad gateway – nobody answers</html>".encode())
 BUSY = status(429, "TooManyRequests", "the server has received too many requests and has asked us to try again later")
 
 
+asked: list[tuple[str, str]] = []  # path and Accept of every request
+
+
 @pytest.fixture
 def api_server(tmp_path: Path) -> Iterator[tuple[Kube, list[tuple[int, bytes]]]]:
     """A namespace on a server that gives the answers in the list, the last one again and again."""
     answers: list[tuple[int, bytes]] = []
+    asked.clear()
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.append((self.path, self.headers["Accept"]))
             code, body = answers[0] if len(answers) == 1 else answers.pop(0)
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
@@ -106,8 +113,61 @@ def test_what_is_not_there_is_no_error_where_that_is_an_answer(api_server: Any) 
     answers.append(NO_WORKFLOW)
     assert found.workflow("w") is None
     assert found.stop_workflow("w") is False
-    found.delete_workflow("w")
+    assert found.delete_workflow("w") is False
     assert found.config_map("batchflow") is None
+
+
+POD = {"metadata": {"name": "w-replica", "creationTimestamp": "2026-11-22T19:50:00Z"}}
+DELETED = (200, b'{"kind": "Status", "apiVersion": "v1", "status": "Success"}')
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_pod_whose_workflow_was_deleted_without_it_is_killed_all_the_same(api_server: Any, is_gone: bool) -> None:
+    """kubectl delete --cascade=orphan; that a pod which is gone is no error."""
+    found, answers = api_server
+    gone = status(404, "NotFound", 'pods "w-replica" not found', name="w-replica", kind="pods")
+    answers += [NO_WORKFLOW, (200, json.dumps({"items": [POD]}).encode()), gone if is_gone else DELETED]
+    engine = ArgoEngine(Settings(namespace="here"))
+    engine.__dict__["_kube"] = found
+    engine.kill("w")
+    assert [path.partition("?")[0] for path, _ in asked] == [
+        "/apis/argoproj.io/v1alpha1/namespaces/here/workflows/w",
+        "/api/v1/namespaces/here/pods",
+        "/api/v1/namespaces/here/pods/w-replica",
+    ]
+
+
+def test_the_pods_of_a_workflow_that_is_deleted_are_left_to_kubernetes(api_server: Any) -> None:
+    found, answers = api_server
+    answers.append(DELETED)
+    engine = ArgoEngine(Settings(namespace="here"))
+    engine.__dict__["_kube"] = found
+    engine.kill("w")
+    assert len(asked) == 1
+
+
+NO_SECRET = status(404, "NotFound", 'secrets "a" not found', name="a", kind="secrets")
+NOT_ALLOWED = status(403, "Forbidden", 'secrets "a" is forbidden: User "ada" cannot get resource "secrets"', name="a", kind="secrets")
+METADATA = (200, b'{"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "a"}}')
+
+
+@pytest.mark.parametrize(("kind", "plural"), [("Secret", "secrets"), ("PersistentVolumeClaim", "persistentvolumeclaims")])
+@pytest.mark.parametrize(("answer", "lacks"), [(METADATA, False), (NO_SECRET, True), (NOT_ALLOWED, False)])
+def test_whether_a_secret_is_there_is_found_out_without_its_content(
+    api_server: Any, kind: str, plural: str, answer: tuple[int, bytes], lacks: bool
+) -> None:
+    """Where that may not be found out, nothing is said to be missing."""
+    found, answers = api_server
+    answers.append(answer)
+    assert found.lacks(kind, "a") is lacks
+    assert asked == [(f"/api/v1/namespaces/here/{plural}/a", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")]
+
+
+def test_whether_a_secret_is_there_is_not_known_of_a_cluster_that_does_not_answer(api_server: Any) -> None:
+    found, answers = api_server
+    answers.append(PROXY)
+    with pytest.raises(Unreachable):
+        found.lacks("Secret", "a")
 
 
 def test_a_taken_name_is_an_answer(api_server: Any) -> None:

@@ -71,6 +71,17 @@ def test_a_variable_may_refer_to_those_before_it() -> None:
     assert (found["B"], found["D"], found["POD"]) == ("1$(C)", "/run/pods/p/mnt/x/y", "digits-1-work-7")
 
 
+def test_a_replica_and_its_courier_are_given_the_same_port_of_this_machine() -> None:
+    place = replace(POD, ports={"BATCHFLOW_REPLICA_PORT": 20_002})
+    port = ("BATCHFLOW_REPLICA_PORT", "8000")
+    main = launch(container(command=("serve", "--port", "$(PORT)"), env=(port, ("PORT", "$(BATCHFLOW_REPLICA_PORT)"))), place, HOST)
+    assert (main.argv[2], main.env["PORT"]) == ("20002", "20002")
+    env = (port, ("BATCHFLOW_HEALTH_PORT", "$(BATCHFLOW_REPLICA_PORT)"), ("BATCHFLOW_HEALTH_PATH", "/mnt/$$(HOME)"))
+    courier = launch(container(name="courier", env=env, ours=True, sidecar=True), place, HOST).env
+    assert (courier["BATCHFLOW_REPLICA_PORT"], courier["BATCHFLOW_HEALTH_PORT"]) == ("20002", "20002")
+    assert courier["BATCHFLOW_HEALTH_PATH"] == "/mnt/$(HOME)"  # of a URL, so it stays where it is
+
+
 def test_what_a_secret_would_hold_is_expanded_from_the_users_shell() -> None:
     for secrets, word in ((True, "/home/u"), (False, "$(HOME)")):
         started = launch(container(command=("run", "$(HOME)"), env=(("H", "$(HOME)"),), secrets=secrets), POD, HOST)

@@ -132,8 +132,16 @@ def test_every_executed_field_is_parsed() -> None:
         ),
         (lambda s: s["templates"][1]["initContainers"][0].update(lifecycl={"x": 1}), "initContainers[prepare]"),
         (
-            lambda s: s["templates"][1]["volumes"].append({"name": "v", "secret": {"secretName": "x"}}),
+            lambda s: s["templates"][1]["volumes"].append({"name": "v", "hostPath": {"path": "/x"}}),
             "volumes[v]: the local engine does not execute",
+        ),
+        (
+            lambda s: s["templates"][1]["volumes"].append({"name": "v", "secret": {"secretName": "x"}}),
+            "volumes[v]: a Secret can't be mounted on this machine",
+        ),
+        (
+            lambda s: s["templates"][1]["volumes"].append({"name": "v", "persistentVolumeClaim": {"claimName": "x"}}),
+            "volumes[v]: a volume of the cluster can't be mounted on this machine",
         ),
         (lambda s: s["templates"][0]["steps"][0][0].update(when="true"), '"when"'),
         (lambda s: s["templates"][0]["steps"][0][0].update(withItems=[1]), '"withItems"'),
@@ -144,6 +152,7 @@ def test_every_executed_field_is_parsed() -> None:
         (lambda s: s.update(entrypoint="no"), 'spec.entrypoint: no template is named "no"'),
         (lambda s: s["templates"][1]["outputs"].update(artifacts=[{"name": "a"}]), '"artifacts"'),
         (lambda s: s["templates"][1]["container"].pop("command"), "a container needs a command here"),
+        (lambda s: s["templates"][1]["container"].pop("command"), "a job deployment's by `entrypoint_overrides`"),
         (lambda s: s["templates"][1].pop("container"), "spec.templates[work].container: an object is missing"),
         (lambda s: s["templates"][1]["container"].update(restartPolicy="Always"), '"Always" is not executed here'),
         (lambda s: s["templates"][1]["initContainers"][1].update(restartPolicy="Never"), '"Never" is not executed here'),

@@ -253,7 +253,8 @@ def test_what_is_left_out_has_cortex_defaults(tmp_path: Path, monkeypatch: pytes
         (
             "kind: BatchAPI",
             "kind: JobDeployment",
-            "cortex.yaml:2: web (JobDeployment): kind: kind JobDeployment is not supported yet; use BatchAPI",
+            "cortex.yaml:2: web (JobDeployment): kind: kind JobDeployment is not supported: this is a file of apis; "
+            "put it into a file of its own",
         ),
     ],
 )

@@ -14,16 +14,19 @@ ROOT = Path(__file__).parents[2]
 RENDER = runpy.run_path(str(ROOT / "workflows" / "render.py"))
 
 
-@pytest.mark.parametrize("job_file", RENDER["examples"](), ids=lambda path: path.parent.name)
-def test_golden(job_file: Path) -> None:
-    golden = RENDER["golden"](job_file)
+@pytest.mark.parametrize("example", RENDER["examples"](), ids=lambda path: path.parent.name)
+def test_golden(example: Path) -> None:
+    golden = RENDER["golden"](example)
     assert golden.is_file(), "missing: write it with `task workflows`, and look at it"
-    assert RENDER["render"](job_file) == golden.read_text(encoding="utf-8"), "changed: `task workflows`, and look at the difference"
+    assert RENDER["render"](example) == golden.read_text(encoding="utf-8"), "changed: `task workflows`, and look at the difference"
 
 
-@pytest.mark.parametrize("job_file", RENDER["examples"](), ids=lambda path: path.parent.name)
-def test_the_local_engine_executes_every_field_of_a_golden(job_file: Path) -> None:
-    assert parse(yaml.safe_load(RENDER["golden"](job_file).read_text(encoding="utf-8"))).on_exit == "cleanup"
+@pytest.mark.parametrize("example", RENDER["examples"](), ids=lambda path: path.parent.name)
+def test_the_local_engine_executes_every_field_of_a_golden(example: Path) -> None:
+    job = parse(yaml.safe_load(RENDER["golden"](example).read_text(encoding="utf-8")))
+    assert [step.name for group in job.groups for step in group] == (
+        ["enqueue", "work", "finalize"] if example.name == "job.yaml" else ["replica"]
+    )
 
 
 def test_every_golden_belongs_to_an_example() -> None:

@@ -14,6 +14,7 @@ from batchflow.engines.protocol import LogLine, Observation
 from batchflow.errors import NotFound
 from batchflow.settings import Settings
 from batchflow.status import workflow as workflow_status
+from batchflow.status.pods import name_of as pod_name
 
 __all__ = ["ArgoEngine"]
 
@@ -37,6 +38,9 @@ class ArgoEngine:
     def check(self, workflow: dict[str, Any]) -> None:
         self._kube.create_workflow(workflow, dry_run=True)
 
+    def lacks(self, kind: str, name: str) -> bool:
+        return self._kube.lacks(kind, name)
+
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         self._kube.create_workflow(workflow)
 
@@ -49,6 +53,13 @@ class ArgoEngine:
         if not self._kube.stop_workflow(name):
             where = f"namespace {self._settings.namespace}"
             raise NotFound(f"there is no workflow {name}", where=where, hint="if it was just submitted, try again")
+
+    def kill(self, name: str) -> None:
+        # Argo sends SIGKILL from within the container, whose first process, Argo's own, the kernel shields from that. Kubelet, which ends
+        # the pods of a workflow that is deleted, does it from outside.
+        if not self._kube.delete_workflow(name):
+            for pod in self._pods(name):  # its workflow was deleted without them: kubectl delete --cascade=orphan
+                self._kube.delete_pod(pod_name(pod))
 
     def delete(self, name: str) -> None:
         self._kube.delete_workflow(name)

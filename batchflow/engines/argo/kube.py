@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +58,11 @@ class Kube:
         self._custom = CustomObjectsApi(self.api_client)
         self._workflows = (GROUP, VERSION, namespace, PLURAL)
 
+    @cached_property
+    def _metadata(self) -> CoreV1Api:
+        """Its objects come without their content."""
+        return CoreV1Api(ApiClient(self.api_client.configuration, header_name="Accept", header_value=_METADATA_ONLY))
+
     @property
     def host(self) -> str:
         """The API server's address."""
@@ -96,13 +102,24 @@ class Kube:
                 raise
         return True
 
-    def delete_workflow(self, name: str) -> None:
-        """Its pods go with it; no error if it is gone."""
+    def delete_workflow(self, name: str) -> bool:
+        """Its pods go with it; False if there is no such workflow."""
         with self.translated():
             try:
                 self._custom.delete_namespaced_custom_object(*self._workflows, name, propagation_policy="Background", **_RAW)
             except ApiException as error:
-                if not (error.status == 404 and _is_missing(error, PLURAL)):
+                if error.status == 404 and _is_missing(error, PLURAL):
+                    return False
+                raise
+        return True
+
+    def delete_pod(self, name: str) -> None:
+        """Have kubelet end it, within its grace period; no error if it is gone."""
+        with self.translated():
+            try:
+                self._core.delete_namespaced_pod(name, self.namespace, **_RAW)
+            except ApiException as error:
+                if not (error.status == 404 and _is_missing(error, "pods")):
                     raise
 
     def pods(self, selector: str) -> list[Json]:
@@ -121,6 +138,19 @@ class Kube:
                     return None
                 raise
         return dict(found.get("data") or {})
+
+    def lacks(self, kind: str, name: str) -> bool:
+        """Whether there is no such Secret or PersistentVolumeClaim; False also where we may not look. Only its metadata is asked for."""
+        core = self._metadata
+        read = {"Secret": core.read_namespaced_secret, "PersistentVolumeClaim": core.read_namespaced_persistent_volume_claim}[kind]
+        with self.translated():
+            try:
+                _json(read(name, self.namespace, **_RAW))
+            except ApiException as error:
+                if error.status not in (403, 404):
+                    raise
+                return bool(error.status == 404)
+        return False
 
     def log(self, pod: str, container: str, *, previous: bool = False, follow: bool = False, since_s: int | None = None) -> Iterator[bytes]:
         """A container's output as it comes, each line after its RFC 3339 time and a space; nothing if kubelet has none.
@@ -165,6 +195,8 @@ class Kube:
             raise Unreachable(f"the cluster does not answer: {cause}", where=self.host, hint="see that kubectl reaches it") from error
 
 
+# https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches
+_METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _RAW: Final[Json] = {"_preload_content": False, "_request_timeout": _TIMEOUT_S}
 
 

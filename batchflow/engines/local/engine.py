@@ -28,6 +28,8 @@ __all__ = ["LocalEngine"]
 
 LAST_PROCESS_S: Final = 30.0
 _POLL_S: Final = 0.1
+_LOOK_S: Final = 1.0  # others have long looked whether a run is locked
+_LOCK_POLL_S: Final = 0.01
 
 
 class LocalEngine:
@@ -49,16 +51,19 @@ class LocalEngine:
     def check(self, workflow: dict[str, Any]) -> None:
         self._checked(workflow)
 
+    def lacks(self, kind: str, name: str) -> bool:
+        """There are none here: `check` says what stands for them."""
+        return False
+
     def submit(self, workflow: dict[str, Any], *, directory: str) -> None:
         """Returns when the engine's process is there; it lives on without this one and without its terminal."""
         folder = self._folder(self._checked(workflow).name)
         with _usable(folder):
-            lock = folder.try_lock()
+            lock = _lock(folder)
         if lock is None:
             return
         try:
-            submitted = folder.workflow()
-            if submitted is None or "status" not in submitted:  # else an engine took it up before
+            if not _was_taken_up(folder):
                 folder.save_workflow(orjson.dumps(workflow))
                 self._start(folder, directory, lock)
         finally:
@@ -79,6 +84,9 @@ class LocalEngine:
         folder = self._folder(name)
         with _usable(folder):
             folder.request_stop()
+
+    def kill(self, name: str) -> None:
+        """No effect: whatever outlives its grace period gets SIGKILL."""
 
     def delete(self, name: str) -> None:
         """Waits a moment for the engine's process, which outlives the job's final status; raises InvalidInput if it still runs then."""
@@ -138,6 +146,19 @@ class LocalEngine:
             )
         if started.returncode != 0:
             raise Internal(f"the local engine did not start (exit code {started.returncode})", where=str(folder.engine_log))
+
+
+def _lock(folder: RunFolder) -> int | None:
+    """As `try_lock`, but not refused because somebody just looks whether it is locked."""
+    deadline = time.monotonic() + _LOOK_S
+    while (lock := folder.try_lock()) is None and not _was_taken_up(folder) and time.monotonic() < deadline:
+        time.sleep(_LOCK_POLL_S)
+    return lock
+
+
+def _was_taken_up(folder: RunFolder) -> bool:
+    """Whether an engine was there for it before."""
+    return "status" in (folder.workflow() or {})
 
 
 @contextmanager

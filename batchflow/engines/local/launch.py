@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from batchflow.contract import ENV_GRACE, ENV_PROGRESS, ENV_VENVS, POD_ROOTS
+from batchflow.contract import ENV_GRACE, ENV_HEALTH_PATH, ENV_PROGRESS, ENV_VENVS, POD_ROOTS
 from batchflow.engines.local.environment import FieldRef, KeyRef, Value, expand
 from batchflow.engines.local.manifest import Container
 from batchflow.settings import Settings
 
 __all__ = ["Host", "Launch", "PodPlace", "launch", "remap", "search_path"]
 
-# Variables whose values may be paths in a pod.
+# Variables whose values may be paths in a pod; the one that holds a URL's path is none of them.
 _PATH_VARIABLES: Final = ("BATCHFLOW_", "CORTEX_")
 _SETTINGS: Final = "BATCHFLOW_"
 
@@ -105,7 +105,8 @@ def _value(name: str, value: Value, pod: PodPlace, host: Host, known: Mapping[st
     if isinstance(value, FieldRef):
         return pod.name if value.path == "metadata.name" else _HOST_IP
     text = _substitute(value, pod)
-    return expand(remap(text, pod.folder) if name.startswith(_PATH_VARIABLES) else text, known)
+    is_path = name.startswith(_PATH_VARIABLES) and name != ENV_HEALTH_PATH
+    return expand(remap(text, pod.folder) if is_path else text, known)
 
 
 def _substitute(text: str, pod: PodPlace) -> str:

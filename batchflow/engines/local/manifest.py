@@ -29,6 +29,7 @@ _SPEC_IGNORED: Final = {
 _POD: Final = {"name", "container", "initContainers", "outputs", "retryStrategy", "activeDeadlineSeconds", "metadata", "volumes"}
 _POD_IGNORED: Final = _SPEC_IGNORED | {"priorityClassName"}
 _METADATA: Final = {"labels", "annotations"}
+_ELSEWHERE: Final = {"secret": "a Secret", "persistentVolumeClaim": "a volume of the cluster"}
 _CONTAINER: Final = {"name", "command", "args", "env", "envFrom", "workingDir", "restartPolicy"}
 _CONTAINER_IGNORED: Final = {
     *("image", "imagePullPolicy", "lifecycle", "livenessProbe", "mirrorVolumeMounts", "ports", "resources", "securityContext"),
@@ -201,7 +202,7 @@ def _pod(value: object, where: str, common: object) -> PodTemplate:
     retry = _retry(pod["retryStrategy"], f"{where}.retryStrategy") if "retryStrategy" in pod else None
     _check_variables(pod, where, {NAME_VARIABLE, RETRIES_VARIABLE} if retry else {NAME_VARIABLE})
     for volume in pod.get("volumes", []):
-        _known(volume, f"{where}.volumes[{volume.get('name')}]", {"name", "emptyDir"})
+        _check_volume(volume, f"{where}.volumes[{volume.get('name')}]")
     outputs = _known(pod.get("outputs", {}), f"{where}.outputs", {"parameters"}).get("parameters", [])
     shared = _known(common, "spec.podMetadata", _METADATA)
     metadata = _known(pod.get("metadata", {}), f"{where}.metadata", _METADATA)
@@ -218,6 +219,14 @@ def _pod(value: object, where: str, common: object) -> PodTemplate:
     )
 
 
+def _check_volume(value: object, where: str) -> None:
+    """Only an emptyDir is executed: a folder of the pod's own. Of other volumes nothing is on this machine."""
+    for source, name in _ELSEWHERE.items():
+        if isinstance(value, Mapping) and source in value:
+            raise InvalidInput(f"{name} can't be mounted on this machine", where=where, hint="leave the mount out, or run this job on Argo")
+    _known(value, where, {"name", "emptyDir"})
+
+
 def _output(value: object, where: str) -> tuple[str, str]:
     parameter = _known(value, where, {"name", "valueFrom"})
     return parameter["name"], _known(parameter.get("valueFrom"), f"{where}.valueFrom", {"path"}).get("path", "")
@@ -229,7 +238,11 @@ def _container(value: object, where: str, *, init: bool) -> Container:
     if policy is not None and not (init and policy == "Always"):
         raise InvalidInput(f'"{policy}" is not executed here', where=f"{where}.restartPolicy")
     if not container.get("command"):
-        raise InvalidInput("a container needs a command here, since there is no image to take one from", where=f"{where}.command")
+        raise InvalidInput(
+            "a container needs a command here, since there is no image to take one from",
+            where=f"{where}.command",
+            hint="an api's container names it by `command`, a job deployment's by `entrypoint_overrides` (`enabled: true`, `entrypoint`)",
+        )
     sources = [_known(s, f"{where}.envFrom", {"configMapRef", "secretRef"}, {"prefix"}) for s in container.get("envFrom", [])]
     return Container(
         name=container["name"] if init else CONTAINER_MAIN,

@@ -28,11 +28,11 @@ def check_requirements(job: Job, environ: Mapping[str, str]) -> None:
 def _check_variables(container: Container, environ: Mapping[str, str]) -> None:
     for _, value in container.env:
         if isinstance(value, KeyRef) and not value.optional and value.find(environ) is None:
-            raise InvalidInput(
-                f"is not set, and container {container.name} needs it",
-                where=value.stand_ins[0],
-                hint="set it; or submit through `batchflow serve`, which sets it",
-            )
+            name = value.stand_ins[0]
+            hint = "set it; or submit through `batchflow serve`, which sets it"
+            if not name.startswith("BATCHFLOW_"):
+                hint = "set it in the shell from which the job is run: on this machine it stands for the Secret"
+            raise InvalidInput(f"is not set, and container {container.name} needs it", where=name, hint=hint)
 
 
 def _check_program(container: Container, environ: Mapping[str, str]) -> None:

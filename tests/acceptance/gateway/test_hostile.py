@@ -183,6 +183,10 @@ SECRET = "an-unguessable-secret"
         f"tokens: [{{token: {SECRET}, namespace: {SECRET.upper()}}}]",
         f"tokens: [{{token: !it {SECRET}, namespace: batchflow}}]",
         f"{{tokens: [], {SECRET}: 1, {SECRET}: 2}}",
+        f"clients: [{{id: {SECRET.upper()}, secret: {SECRET}, namespace: {SECRET.upper()}}}]",
+        f"clients: [{{id: a, secret: [{SECRET}], namespace: batchflow}}]",
+        f"inference_keys: [{{key: {SECRET}, namespace: batchflow, {SECRET}: 1}}]",
+        f"{{inference_keys: [{{key: {SECRET}, namespace: a}}], tokens: [{{token: {SECRET}, namespace: b}}]}}",
     ],
 )
 def test_what_is_wrong_with_the_tokens_shows_none(tmp_path: Path, text: str) -> None:

@@ -1,0 +1,115 @@
+"""What people look at: the job deployments of a store, and the calls of one. Its cost grows with what is shown."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from batchflow.callrecords import CallRequest, Ending, JobDeploymentRecord, Reply
+from batchflow.deployments.calls import QUEUE, status_of
+from batchflow.deployments.service import status_of_deployment
+from batchflow.errors import NotFound
+from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.parallel import in_parallel
+
+__all__ = ["CallList", "CallView", "DeploymentView", "call_view", "deployment_view", "find_call", "latest_calls", "list_deployments"]
+
+_CALL: Final = re.compile(r"[0-9]{19}-[0-9a-f]{8}")
+_WAITS: Final = "waits for a free replica"
+_STARTS: Final = "its replica starts"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView:
+    """A deployment now. `running` counts replicas, `waiting` the calls that none was started for."""
+
+    name: str
+    record: JobDeploymentRecord
+    status: str
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    """A call now. `id` is the client's; `message` says what it waits for; `request` is None while it is still being taken in."""
+
+    id: str
+    call: str
+    workflow: str
+    status: str
+    message: str
+    arrived: float  # Unix seconds
+    request: CallRequest | None
+    reply: Reply | None
+    ending: Ending | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallList:
+    """A deployment's latest calls, newest first; `more` earlier ones are left out."""
+
+    calls: list[CallView]
+    more: int
+
+
+def list_deployments(all_deployments: JobDeployments) -> list[DeploymentView]:
+    """By name."""
+
+    def view(name: str) -> DeploymentView | None:
+        records = all_deployments.find(name)
+        return deployment_view(records) if records else None
+
+    return [found for found in in_parallel(view, all_deployments.names()) if found]
+
+
+def deployment_view(records: DeploymentRecords) -> DeploymentView | None:
+    """None if it was deleted a moment ago."""
+    record = records.load()
+    if record is None:
+        return None
+    running, waiting = records.running(), sum(1 for _ in records.waiting())
+    return DeploymentView(records.name, record, status_of_deployment(records), len(running), waiting)
+
+
+def latest_calls(records: DeploymentRecords, limit: int) -> CallList:
+    """The last `limit` calls that arrived."""
+    kept: deque[str] = deque(maxlen=limit)
+    count = 0
+    for call in records.calls():
+        kept.append(call)
+        count += 1
+    views = in_parallel(lambda call: call_view(records.call(call)), reversed(kept))
+    return CallList([view for view in views if view], count - len(kept))
+
+
+def find_call(records: DeploymentRecords, name: str) -> CallRecords:
+    """The call that a client knows by this id, or whose own name this is, as Argo's pages show it; raises NotFound."""
+    call = records.call_of(name) or (name if _CALL.fullmatch(name) else None)
+    found = records.call(call) if call else None
+    if found is None or found.registered() is None:
+        hint = f"batchflow get {records.name} lists its jobs; they are kept for 24 h after their end"
+        raise NotFound(f'job deployment {records.name} has no job "{name}"', hint=hint)
+    return found
+
+
+def call_view(records: CallRecords) -> CallView | None:
+    """None if it was deleted a moment ago."""
+    names = records.names()
+    client_id = records.registered()
+    if client_id is None:
+        return None
+    status = status_of(names)
+    return CallView(
+        id=client_id,
+        call=records.ref.call,
+        workflow=records.ref.workflow,
+        status=status,
+        message=_STARTS if status == QUEUE and "submitted" in names else _WAITS if status == QUEUE else "",
+        arrived=records.ref.arrived,
+        request=records.request(),
+        reply=records.reply() if "reply.json" in names else None,
+        ending=records.ending() if "ended.json" in names else None,
+    )

@@ -1,0 +1,66 @@
+"""One deployment's turn: what runs is watched, what waits is started."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+
+from batchflow.callrecords import CallRef, JobDeploymentRecord
+from batchflow.deployments.attempts import Attempts
+from batchflow.deployments.starting import NOT_STARTED_ANY_MORE, Starter
+from batchflow.deployments.watching import Watcher
+from batchflow.store.calls import PAUSED, TERMINATING, DeploymentRecords
+
+__all__ = ["Visit", "Visitor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a deployment was found like.
+
+    Attributes:
+        is_busy: the next visit should be soon.
+        is_over: it was deleted, and nothing of it runs any more.
+        running: the calls that had a slot.
+    """
+
+    is_busy: bool = False
+    is_over: bool = False
+    running: Collection[CallRef] = ()
+
+
+class Visitor:
+    """Several threads may use it, each for another deployment."""
+
+    def __init__(self, starter: Starter, watcher: Watcher, attempts: Attempts) -> None:
+        self._starter = starter
+        self._watcher = watcher
+        self._attempts = attempts
+
+    def visit(self, records: DeploymentRecords) -> Visit:
+        """See to everything of the deployment that is due. A call that fails holds up no other."""
+        if not records.has_running_or_waiting():  # idle, as most are: that is to cost little
+            is_over = records.has_flag(TERMINATING)
+            return Visit(is_busy=is_over, is_over=is_over)
+        running = records.running()
+        is_terminating = records.has_flag(TERMINATING)
+        record = records.load()
+        if record is None:  # deleted in this moment
+            return Visit()
+        for name in reversed(running):  # the latest first: if there are too many claims, they give way to earlier ones
+            see_to = partial(self._see_to, records, record, name, is_terminating=is_terminating)
+            self._attempts.made(f"{records.name} {name}", see_to)
+        may_start = not is_terminating and not records.has_flag(PAUSED)
+        if may_start:
+            self._starter.start_waiting(records, record)
+        is_over = is_terminating and not running
+        return Visit(is_busy=may_start or is_over or bool(running), is_over=is_over, running=[records.ref(name) for name in running])
+
+    def _see_to(self, records: DeploymentRecords, record: JobDeploymentRecord, name: str, *, is_terminating: bool) -> None:
+        """Watch a call that has a slot, or go on with starting it."""
+        call = records.call(name)
+        if is_terminating or self._watcher.is_watching(call.ref) or call.names() & NOT_STARTED_ANY_MORE:
+            self._watcher.watch(records, call, is_terminating=is_terminating)
+        else:
+            self._starter.go_on(records, record, name)

@@ -1,0 +1,73 @@
+"""The threads in which the schedulers of job deployments run, one a namespace."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from threading import Event, Thread
+from typing import Final
+
+from batchflow.errors import BatchflowError
+from batchflow.gateway.jobdeployments import TenantDeployments
+from batchflow.gateway.tenants import Tenant
+
+__all__ = ["Schedulers"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 2.0  # how long a namespace that was added may wait for its scheduler
+_AGAIN_S: Final = 15.0  # after a scheduler could not be opened, or broke
+
+
+class Schedulers:
+    """Starts a thread for each namespace, also for those that come later, and keeps it until `stop`.
+
+    A namespace that nobody opens any more keeps its thread: what runs there must be brought to an end.
+    `namespaces` gives those that there are now; `tenant` opens one, and may raise BatchflowError, which is tried again.
+    """
+
+    def __init__(self, namespaces: Callable[[], Collection[str]], tenant: Callable[[str], Tenant]) -> None:
+        self._namespaces = namespaces
+        self._tenant = tenant
+        self._stop = Event()
+        self._threads: dict[str, Thread] = {}
+        self._running: dict[str, TenantDeployments] = {}
+        self._watch = Thread(target=self._start_missing, name="schedulers", daemon=True)
+
+    def start(self) -> None:
+        """Returns at once; nothing is asked in this thread."""
+        self._watch.start()
+
+    def stop(self, limit_s: float) -> None:
+        """Have them give up their leases; returns when they have, or after `limit_s`."""
+        deadline = time.monotonic() + limit_s
+        self._stop.set()
+        self._watch.join(limit_s)
+        for running in list(self._running.values()):
+            running.wake()
+        for thread in self._threads.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _start_missing(self) -> None:
+        while not self._stop.is_set():
+            for namespace in sorted(self._namespaces()):
+                if namespace not in self._threads:
+                    thread = Thread(target=self._run, args=(namespace,), name=f"scheduler-{namespace}", daemon=True)
+                    self._threads[namespace] = thread
+                    thread.start()
+            self._stop.wait(_LOOK_S)
+
+    def _run(self, namespace: str) -> None:
+        told = ""
+        while not self._stop.is_set():
+            try:
+                self._running[namespace] = self._tenant(namespace).deployments
+                self._running[namespace].run_scheduler(self._stop)
+            except BatchflowError as error:
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("no scheduler yet", extra={"namespace": namespace, "error": error})
+            except Exception:  # a defect in one namespace stops no other, and is not the end of this one
+                _log.exception("the scheduler broke", extra={"namespace": namespace})
+            self._stop.wait(_AGAIN_S)
