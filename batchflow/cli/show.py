@@ -57,7 +57,7 @@ def apis_text(client: Client) -> str:
     apis, deployments = client.apis(), list_deployments(JobDeployments(client.services.store))
     tables = [apis_table(apis, datetime.now(UTC))] if apis else []
     tables += [calltables.deployments_table(deployments)] if deployments else []
-    return "\n\n".join(tables) or f"no apis are deployed in {client.store_url}"
+    return "\n\n".join(tables) or f"neither apis nor job deployments are deployed in {client.store_url}"
 
 
 def jobs(context: Context, client: Client, api: str, limit: int) -> None:

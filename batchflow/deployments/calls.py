@@ -91,8 +91,11 @@ class Calls:
         return status, None
 
     def result(self, client_id: str) -> tuple[Result, BinaryIO | None]:
-        """What to answer, and the stream of a stored reply's body. Raises NotFound if there is nothing yet, or no such call."""
-        records = self._find(client_id)
+        """What to answer, and the stream of a stored reply's body. Raises NotFound, in the same words if there is no such call."""
+        call = self._records.call_of(client_id)
+        if call is None:
+            raise _no_result()
+        records = self._records.call(call)
         ending = records.ending()
         reply = records.reply() if ending else None
         result = result_of(ending, reply)
@@ -163,7 +166,7 @@ def result_of(ending: Ending | None, reply: Reply | None) -> Result | None:
 
 
 def _unknown(client_id: str) -> NotFound:
-    return NotFound(f'"{client_id}" not found')
+    return NotFound(f'job "{client_id}" not found')
 
 
 def _no_result() -> NotFound:

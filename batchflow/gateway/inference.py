@@ -87,7 +87,7 @@ class _Submissions:
                 ttl_s=deployment.scaling.ttl_s,
             )
             await share.run_with_body(call.body_bytes, partial(self._enter, Calls(records), call, body))
-        tenant.deployments.wake()
+        tenant.deployments.wake(name)
         return _accepted(name, client_id, preferred)
 
     def _enter(self, calls: Calls, request: CallRequest, body: IO[bytes]) -> None:

@@ -171,12 +171,13 @@ def test_the_result(ending: Ending | None, reply: Reply | None, result: Result |
 
 
 def test_status_and_result_of_what_is_not_there(records: DeploymentRecords) -> None:
-    for ask in (Calls(records).status, Calls(records).result, Calls(records).stop):
-        with pytest.raises(NotFound):
+    for ask in (Calls(records).status, Calls(records).stop):
+        with pytest.raises(NotFound, match='"nobody" not found'):
             ask("nobody")
     enter(records)
-    with pytest.raises(NotFound, match="result not found"):
-        Calls(records).result("mine")
+    for id in ("nobody", "mine"):
+        with pytest.raises(NotFound, match=r"^result not found$"):
+            Calls(records).result(id)
 
 
 def test_status_and_result_of_a_call_that_ended(records: DeploymentRecords) -> None:

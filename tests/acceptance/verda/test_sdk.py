@@ -71,7 +71,8 @@ def test_a_deployment_from_its_creation_to_its_end(verda: Verda, tmp_path: Path)
     assert raised.value.code == "not_found"
     with pytest.raises(InferenceClientError, match="404"):
         inference.run({}, path="job")
-    assert verda.gateway.request("GET", "/status/whole-life", headers={"X-Inference-Id": "my-own-id"}).status == 404
+    for what in ("status", "result"):
+        assert verda.gateway.request("GET", f"/{what}/whole-life", headers={"X-Inference-Id": "my-own-id"}).status == 404
 
 
 def test_without_credentials_whoever_is_on_this_machine_may_do_all_that(shell: Terminal) -> None:
@@ -87,6 +88,15 @@ def test_a_token_that_has_expired_is_made_anew(verda: Verda, monkeypatch: pytest
     """By the refresh token: the SDK doesn't have the secret any more."""
     client = verda.client
     client._authentication._client_secret = "forgotten"
+    expired = client._authentication._expires_at
+    monkeypatch.setattr("verda.authentication._authentication.time", SimpleNamespace(time=lambda: expired))
+    assert client.job_deployments.get() == []
+    assert client._authentication._expires_at == expired + 3600
+
+
+def test_a_refresh_that_is_refused_is_followed_by_the_secret(verda: Verda, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = verda.client
+    client._authentication._refresh_token = "nobody's"
     expired = client._authentication._expires_at
     monkeypatch.setattr("verda.authentication._authentication.time", SimpleNamespace(time=lambda: expired))
     assert client.job_deployments.get() == []
