@@ -381,7 +381,7 @@ class Slow(DirectoryStore):
     def folders(self, prefix: str) -> Iterator[str]:
         if prefix.startswith("deployments/slow/"):
             self.slow_visits += 1
-            assert self.may_go_on.wait(HANG_S)
+            assert self.may_go_on.wait(5 * HANG_S)
         return super().folders(prefix)
 
 
