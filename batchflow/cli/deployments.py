@@ -111,7 +111,7 @@ def logs(context: Context, client: Client, records: DeploymentRecords, name: str
 
 
 def stop(context: Context, records: DeploymentRecords, name: str) -> None:
-    """`stop NAME ID`; raises InvalidInput if the job has ended."""
+    """`stop NAME ID`; raises InvalidInput if the job has ended, and its process too."""
     view = _view(records, find_call(records, name))
     if not Calls(records).stop(view.id):
         raise InvalidInput(f"job {view.id} of {records.name} has ended", hint=f"see batchflow get {records.name} {view.id}")
@@ -144,7 +144,7 @@ def _show(context: Context, view: CallView) -> None:
 
 
 def _view(records: DeploymentRecords, call: CallRecords) -> CallView:
-    view = call_view(call, paused=records.has_flag(PAUSED))
+    view = call_view(call, paused=records.has_flag(PAUSED), runs=bool(records.claims(call.ref.call)))
     if view is None:
         raise NotFound(f"a job of {call.ref.deployment} was deleted just now")
     return view

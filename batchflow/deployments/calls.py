@@ -107,9 +107,12 @@ class Calls:
         return result, body
 
     def stop(self, client_id: str) -> bool:
-        """Drop the call, or have its replica stopped; False, and no effect, if it has ended. Raises NotFound."""
+        """Drop the call, or have its replica stopped, even if that has answered; False, and no effect, if nothing of it runs.
+
+        Raises NotFound.
+        """
         records = self._find(client_id)
-        if records.ending() is not None:
+        if records.ending() is not None and not self._records.claims(records.ref.call):
             return False
         waiting = self._records.waiting_of(records.ref.call)
         if waiting is None or not drop(self._records, waiting, STOPPED):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from batchflow.callrecords import CallRequest, Ending, JobDeploymentRecord, Reply, is_call
-from batchflow.deployments.calls import QUEUE, status_of
+from batchflow.deployments.calls import COMPLETED, QUEUE, status_of
 from batchflow.deployments.service import status_of_deployment
 from batchflow.errors import NotFound
 from batchflow.store.calls import PAUSED, CallRecords, DeploymentRecords, JobDeployments
@@ -17,6 +17,7 @@ __all__ = ["CallList", "CallView", "DeploymentView", "call_view", "deployment_vi
 
 _WAITS: Final = "waits for a free replica"
 _PAUSED: Final = "the deployment is paused"
+_GOES_ON: Final = "its process has not exited, and keeps its replica"
 _STARTS: Final = "its replica starts, or is not healthy yet"
 
 
@@ -33,7 +34,10 @@ class DeploymentView:
 
 @dataclass(frozen=True, slots=True)
 class CallView:
-    """A call now. `id` is the client's; `message` says what it waits for; `request` is None while it is still being taken in."""
+    """A call now.
+
+    `id` is the client's; `message` says what it waits for, or what waits for it; `request` is None while it is still being taken in.
+    """
 
     id: str
     call: str
@@ -80,8 +84,8 @@ def latest_calls(records: DeploymentRecords, limit: int) -> CallList:
     for call in records.calls():
         kept.append(call)
         count += 1
-    paused = records.has_flag(PAUSED)
-    views = in_parallel(lambda call: call_view(records.call(call), paused=paused), reversed(kept))
+    paused, running = records.has_flag(PAUSED), set(records.running())
+    views = in_parallel(lambda call: call_view(records.call(call), paused=paused, runs=call in running), reversed(kept))
     return CallList([view for view in views if view], count - len(kept))
 
 
@@ -95,8 +99,8 @@ def find_call(records: DeploymentRecords, name: str) -> CallRecords:
     return found
 
 
-def call_view(records: CallRecords, *, paused: bool) -> CallView | None:
-    """None if it was deleted a moment ago. `paused`: its deployment is."""
+def call_view(records: CallRecords, *, paused: bool, runs: bool) -> CallView | None:
+    """None if it was deleted a moment ago. `paused`: its deployment is; `runs`: it has one of that's slots."""
     names = records.names()
     client_id = records.registered()
     if client_id is None:
@@ -107,7 +111,7 @@ def call_view(records: CallRecords, *, paused: bool) -> CallView | None:
         call=records.ref.call,
         workflow=records.ref.workflow,
         status=status,
-        message=_message("submitted" in names, paused) if status == QUEUE else "",
+        message=_message(status, is_submitted="submitted" in names, paused=paused, runs=runs),
         arrived=records.ref.arrived,
         request=records.request(),
         reply=records.reply() if "reply.json" in names else None,
@@ -115,8 +119,12 @@ def call_view(records: CallRecords, *, paused: bool) -> CallView | None:
     )
 
 
-def _message(is_submitted: bool, paused: bool) -> str:
-    """What a call in the queue waits for."""
+def _message(status: str, *, is_submitted: bool, paused: bool, runs: bool) -> str:
+    """What a call in the queue waits for, and why those behind one that has its result may wait longer."""
+    if status == COMPLETED:
+        return _GOES_ON if runs else ""
+    if status != QUEUE:
+        return ""
     if is_submitted:
         return _STARTS
     return _PAUSED if paused else _WAITS

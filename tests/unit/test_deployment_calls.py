@@ -205,6 +205,7 @@ def test_a_call_that_was_started_is_asked_to_stop(records: DeploymentRecords) ->
     assert call.stop_reason() == "stopped"
     assert Calls(records).status("mine") == ("Queue", None)
     finish(call)
+    records.release(call.ref.call)
     assert not Calls(records).stop("mine")
 
 

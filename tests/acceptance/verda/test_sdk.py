@@ -204,7 +204,7 @@ def test_a_container_keeps_its_name_in_an_update_to_another_image(verda: Verda) 
         found.containers[0].exposed_port = 9000
         updated = verda.jobs.update("renamed", found)
         assert (updated.containers[0].name, updated.containers[0].exposed_port) == ("other-0", 9000)
-        with pytest.raises(APIException, match="there is no container") as raised:
+        with pytest.raises(APIException, match="there is no such container") as raised:
             verda.jobs.update("renamed", found)  # there is none of that name any more
         assert raised.value.code == "invalid_request"
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from batchflow.deployments.calls import Calls
+from batchflow.deployments.calls import COMPLETED, Calls
+from batchflow.deployments.listing import latest_calls
 from batchflow.spec.computeresource import ComputeResource
 from tests.contract.scheduling.kit import Driven, Namespace, ended, until, waiting
 
@@ -97,6 +98,20 @@ def test_a_call_that_is_stopped(space: Namespace, scheduler: Driven) -> None:
     assert ended(scheduler, running).error == "stopped"
     assert ended(scheduler, queued).error == "stopped"
     assert space.began() == ["running"]
+
+
+def test_one_that_has_answered_and_does_not_exit_can_be_stopped(space: Namespace, scheduler: Driven) -> None:
+    records = space.deploy(replicas=1)
+    call = space.enter(records, "staying", work_s=0, stays=True)
+    until(scheduler, lambda: call.ending())
+    [view] = latest_calls(records, 5).calls
+    assert (view.status, view.message) == (COMPLETED, "its process has not exited, and keeps its replica")
+    assert Calls(records).stop("staying")
+    ending = ended(scheduler, call)
+    assert (ending.error, call.reply() is not None, call.stop_reason()) == ("", True, "stopped")
+    assert not Calls(records).stop("staying"), "nothing of it runs"
+    [view] = latest_calls(records, 5).calls
+    assert view.message == ""
 
 
 def test_a_call_of_a_deployment_whose_compute_is_not_offered_any_more(space: Namespace, scheduler: Driven) -> None:
