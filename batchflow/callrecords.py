@@ -1,4 +1,4 @@
-"""What gateway, scheduler and courier tell each other about a job deployment's calls. Where it is stored: store/calls.py."""
+"""What gateway, scheduler and courier tell each other about a job deployment's calls. Where it is stored: store/deployments.py."""
 
 from __future__ import annotations
 

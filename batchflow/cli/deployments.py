@@ -26,7 +26,7 @@ from batchflow.spec.computeresource import Rules, parse_rules
 from batchflow.spec.deploymentfile import check_job_deployments
 from batchflow.spec.fields import Field
 from batchflow.spec.reader import Document, read_document
-from batchflow.store.calls import PAUSED, TERMINATING, CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import PAUSED, TERMINATING, CallRecords, DeploymentRecords, JobDeployments
 
 __all__ = ["delete", "deploy", "find", "job", "jobs", "jobs_text", "logs", "stop", "watch"]
 

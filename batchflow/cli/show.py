@@ -20,7 +20,7 @@ from batchflow.engines.protocol import LogLine
 from batchflow.records import DeploymentRecord
 from batchflow.spec.model import Submission
 from batchflow.status.model import DISPLAY, JobStatus
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 
 __all__ = [
     "apis",

@@ -17,7 +17,7 @@ from batchflow.spec.api import load_api
 from batchflow.spec.model import Api, Submission
 from batchflow.spec.project import Project, with_project
 from batchflow.spec.stored import api_document, api_id, submission_document
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 from batchflow.store.jobs import ApiRecords
 
 __all__ = ["NO_JOB", "Plan", "check_plan", "not_deployed", "not_there", "plan_submission"]

@@ -14,7 +14,7 @@ from batchflow.callrecords import CallRequest, Ending, Fate, Reply, new_call
 from batchflow.deployments.dropping import drop, drop_all
 from batchflow.deployments.endings import PURGED, STOPPED
 from batchflow.errors import BatchflowError, Conflict, NotFound
-from batchflow.store.calls import TERMINATING, CallRecords, DeploymentRecords, Waiting
+from batchflow.store.deployments import TERMINATING, CallRecords, DeploymentRecords, Waiting
 
 __all__ = ["COMPLETED", "INFERENCE", "INITIALIZED", "QUEUE", "Arrivals", "Calls", "Result", "result_of", "status_of"]
 

@@ -8,7 +8,7 @@ from batchflow.deployments.logsaving import LogSaver
 from batchflow.deployments.retention import Retention
 from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Engine
-from batchflow.store.calls import DeploymentRecords, JobDeployments
+from batchflow.store.deployments import DeploymentRecords, JobDeployments
 
 __all__ = ["Deletion"]
 

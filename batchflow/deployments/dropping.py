@@ -8,7 +8,7 @@ from typing import Final
 
 from batchflow.callrecords import Ending, Fate
 from batchflow.deployments.endings import expired_error
-from batchflow.store.calls import CallRecords, DeploymentRecords, Waiting
+from batchflow.store.deployments import CallRecords, DeploymentRecords, Waiting
 from batchflow.store.parallel import in_parallel
 
 __all__ = ["drop", "drop_all", "drop_expired"]

@@ -10,7 +10,7 @@ from batchflow.callrecords import CallRequest, Ending, JobDeploymentRecord, Repl
 from batchflow.deployments.calls import COMPLETED, QUEUE, status_of
 from batchflow.deployments.service import status_of_deployment
 from batchflow.errors import NotFound
-from batchflow.store.calls import PAUSED, CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import PAUSED, CallRecords, DeploymentRecords, JobDeployments
 from batchflow.store.parallel import in_parallel
 
 __all__ = ["CallList", "CallView", "DeploymentView", "call_view", "deployment_view", "find_call", "latest_calls", "list_deployments"]

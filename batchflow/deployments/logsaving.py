@@ -11,7 +11,7 @@ from typing import Final
 
 from batchflow.engines.protocol import Engine
 from batchflow.errors import BatchflowError
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 
 __all__ = ["LogSaver", "Saving"]
 

@@ -9,7 +9,7 @@ from typing import Final
 from batchflow.contract import ARGO_CONTAINERS, CONTAINER_MAIN, STEP_COURIER, TEMPLATE_REPLICA
 from batchflow.engines.protocol import Engine, LogLine
 from batchflow.errors import NotFound
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 
 __all__ = ["replica_lines"]
 

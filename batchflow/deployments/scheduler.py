@@ -20,7 +20,7 @@ from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Engine
 from batchflow.settings import Settings
 from batchflow.spec.computeresource import Rules
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 from batchflow.store.protocol import Store
 
 __all__ = ["Scheduler"]

@@ -17,7 +17,7 @@ from batchflow.spec.computeresource import ComputeResource, Rules
 from batchflow.spec.jobdeployment import JobDeployment, parse_job_deployment, to_document
 from batchflow.spec.jobpatch import merged
 from batchflow.spec.reader import Document, document_of
-from batchflow.store.calls import PAUSED, TERMINATING, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import PAUSED, TERMINATING, DeploymentRecords, JobDeployments
 from batchflow.store.endpoints import endpoints, first_part
 from batchflow.store.jobs import ApiRecords
 from batchflow.store.parallel import in_parallel

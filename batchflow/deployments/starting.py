@@ -26,7 +26,7 @@ from batchflow.errors import InvalidInput
 from batchflow.settings import Settings
 from batchflow.spec.computeresource import Rules
 from batchflow.spec.jobdeployment import from_document
-from batchflow.store.calls import PAUSED, TERMINATING, CallRecords, DeploymentRecords
+from batchflow.store.deployments import PAUSED, TERMINATING, CallRecords, DeploymentRecords
 
 __all__ = ["NOT_STARTED_ANY_MORE", "Starter"]
 

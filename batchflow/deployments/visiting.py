@@ -10,7 +10,7 @@ from batchflow.callrecords import CallRef, JobDeploymentRecord
 from batchflow.deployments.attempts import Attempts
 from batchflow.deployments.starting import NOT_STARTED_ANY_MORE, Starter
 from batchflow.deployments.watching import Watcher
-from batchflow.store.calls import PAUSED, TERMINATING, DeploymentRecords
+from batchflow.store.deployments import PAUSED, TERMINATING, DeploymentRecords
 
 __all__ = ["Visit", "Visitor"]
 

@@ -15,7 +15,7 @@ from batchflow.deployments.logsaving import LogSaver, Saving
 from batchflow.deployments.replicas import Replica, containers_of, reason_of_engine, reason_to_stop, replica_of
 from batchflow.engines.protocol import Engine
 from batchflow.errors import NotFound
-from batchflow.store.calls import CallRecords, DeploymentRecords
+from batchflow.store.deployments import CallRecords, DeploymentRecords
 
 __all__ = ["Watcher"]
 

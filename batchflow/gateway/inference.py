@@ -24,7 +24,7 @@ from batchflow.gateway.share import Share
 from batchflow.gateway.tenants import Tenant, Tenants
 from batchflow.gateway.verda.answers import EXCEPTION_HANDLERS, problem
 from batchflow.spec.jobdeployment import JobDeployment, from_document
-from batchflow.store.calls import TERMINATING, DeploymentRecords
+from batchflow.store.deployments import TERMINATING, DeploymentRecords
 
 __all__ = ["inference_app"]
 

@@ -9,7 +9,7 @@ from batchflow.client.services import Services
 from batchflow.deployments.scheduler import Scheduler
 from batchflow.deployments.service import Deployments
 from batchflow.spec.computeresource import Rules
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 
 __all__ = ["TenantDeployments"]
 

@@ -1,4 +1,4 @@
-"""Reads and writes the records of one call. Where they are: calls.py."""
+"""Reads and writes the records of one call. Where they are: deployments.py."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from batchflow.callrecords import CallRequest, Ending, Fate, JobDeploymentRecord, Reply
 from batchflow.deployments.calls import Arrivals, Calls, Result, result_of, status_of
 from batchflow.errors import Conflict, NotFound, Unreachable
-from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import CallRecords, DeploymentRecords, JobDeployments
 from batchflow.store.directory import DirectoryStore
 
 WAIT_KEY = "/waiting/"

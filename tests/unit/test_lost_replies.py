@@ -16,7 +16,7 @@ from batchflow.deployments.logsaving import LogSaver
 from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Observation
 from batchflow.errors import Unreachable
-from batchflow.store.calls import CallRecords, DeploymentRecords
+from batchflow.store.deployments import CallRecords, DeploymentRecords
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
 from tests.acceptance.command import until

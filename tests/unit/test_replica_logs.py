@@ -15,7 +15,7 @@ from batchflow.engines.local.engine import LocalEngine
 from batchflow.engines.protocol import Observation
 from batchflow.errors import NotFound
 from batchflow.settings import Settings
-from batchflow.store.calls import DeploymentRecords, JobDeployments
+from batchflow.store.deployments import DeploymentRecords, JobDeployments
 from batchflow.store.directory import DirectoryStore
 
 

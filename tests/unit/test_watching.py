@@ -12,7 +12,7 @@ from batchflow.deployments import logsaving, watching
 from batchflow.deployments.logsaving import LogSaver
 from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Observation
-from batchflow.store.calls import CallRecords, DeploymentRecords
+from batchflow.store.deployments import CallRecords, DeploymentRecords
 from batchflow.store.open import open_store
 from tests.acceptance.command import until
 from tests.unit.stored_calls import started_call

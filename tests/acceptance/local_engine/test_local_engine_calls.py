@@ -19,7 +19,7 @@ from batchflow.engines.protocol import Observation
 from batchflow.spec.computeresource import ComputeResource, Rules
 from batchflow.spec.jobdeployment import parse_job_deployment
 from batchflow.spec.reader import document_of
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 from batchflow.store.open import open_store
 
 Json = dict[str, Any]

@@ -16,7 +16,7 @@ from batchflow.callrecords import new_call
 from batchflow.deployments.retention import Retention
 from batchflow.engines.local.engine import LocalEngine
 from batchflow.settings import Settings
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 from batchflow.store.directory import DirectoryStore
 from tests.acceptance.command import HANG_S, until
 from tests.acceptance.verda.kit import Deployed, Verda, completed, wait_for

@@ -22,7 +22,7 @@ from batchflow.settings import Settings
 from batchflow.spec.computeresource import Rules
 from batchflow.spec.jobdeployment import parse_job_deployment, to_document
 from batchflow.spec.reader import document_of
-from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import CallRecords, DeploymentRecords, JobDeployments
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
 

@@ -11,7 +11,7 @@ from batchflow.callrecords import Fate
 from batchflow.deployments.calls import Calls
 from batchflow.deployments.dropping import drop
 from batchflow.errors import Unreachable
-from batchflow.store.calls import PAUSED, CallRecords, DeploymentRecords
+from batchflow.store.deployments import PAUSED, CallRecords, DeploymentRecords
 from tests.contract.scheduling.kit import Namespace, ended, until, waiting
 
 

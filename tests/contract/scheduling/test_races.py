@@ -22,7 +22,7 @@ from batchflow.deployments.deletion import Deletion
 from batchflow.deployments.lease import Lease
 from batchflow.engines.protocol import Observation
 from batchflow.errors import Unreachable
-from batchflow.store.calls import PAUSED, TERMINATING, CallRecords, DeploymentRecords
+from batchflow.store.deployments import PAUSED, TERMINATING, CallRecords, DeploymentRecords
 from batchflow.store.directory import DirectoryStore
 from tests.contract.scheduling.kit import HANG_S, Driven, Namespace
 

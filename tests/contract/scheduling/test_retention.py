@@ -14,7 +14,7 @@ from batchflow.callrecords import new_call
 from batchflow.deployments import retention
 from batchflow.deployments import scheduler as scheduling
 from batchflow.engines.local.engine import LocalEngine
-from batchflow.store.calls import DeploymentRecords, JobDeployments
+from batchflow.store.deployments import DeploymentRecords, JobDeployments
 from batchflow.store.directory import DirectoryStore
 from tests.contract.scheduling.kit import HANG_S, Driven, Namespace, ended, until
 from tests.unit.stored_calls import Unreliable

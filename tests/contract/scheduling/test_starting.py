@@ -14,7 +14,7 @@ import pytest
 from batchflow.callrecords import JobDeploymentRecord
 from batchflow.deployments.calls import Calls
 from batchflow.errors import Unreachable
-from batchflow.store.calls import DeploymentRecords, Waiting
+from batchflow.store.deployments import DeploymentRecords, Waiting
 from batchflow.store.directory import DirectoryStore
 from tests.contract.scheduling.kit import HANG_S, Driven, Namespace, ended, until, waiting
 
