@@ -135,7 +135,7 @@ class Client:
                 return repeat(plan, records)
 
     def get(self, api: str, job_id: str) -> Job:
-        """A job by its names; raises NotFound."""
+        """A job by its names; raises NotFound, or InvalidInput if the api is there and `job_id` can't be a job's."""
         try:
             ref = JobRef(api, job_id)
         except InvalidInput:
