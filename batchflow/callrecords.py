@@ -1,4 +1,4 @@
-"""What gateway, scheduler and courier tell each other about a job deployment's calls. Where it is stored: store/calls.py."""
+"""What gateway, scheduler and courier tell each other about a job deployment's calls. Where it is stored: store/deployments.py."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ __all__ = [
     "Reply",
     "check_deployment_name",
     "incomplete_error",
+    "is_call",
     "new_call",
     "new_deployment_id",
     "replied_error",
@@ -55,6 +56,11 @@ def new_call(unix_ns: int) -> str:
     return f"{unix_ns:019d}-{secrets.token_hex(4)}"
 
 
+def is_call(name: str) -> bool:
+    """Whether `new_call` makes such names."""
+    return _CALL.fullmatch(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class CallRef:
     """Names one call. Checked here, before the names become keys, paths or Kubernetes names."""
@@ -65,7 +71,7 @@ class CallRef:
 
     def __post_init__(self) -> None:
         check_deployment_name(self.deployment)
-        if not _DEPLOYMENT_ID.fullmatch(self.deployment_id) or not _CALL.fullmatch(self.call):
+        if not _DEPLOYMENT_ID.fullmatch(self.deployment_id) or not is_call(self.call):
             raise Internal(f"{self.deployment_id}/{self.call} is not a call", where=self.deployment)
 
     @property
@@ -100,7 +106,7 @@ class CallRequest(Record):
     id: str
     method: str
     target: str  # path and query, as they were sent, without the deployment's name
-    headers: list[tuple[str, str]]
+    headers: list[tuple[str, str]]  # what else the replica gets, the courier adds: gateway/forwarding.py
     body_bytes: int
     deadline_s: int
     ttl_s: int

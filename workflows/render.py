@@ -49,10 +49,8 @@ def _call(file: Path) -> Workflow:
     deployment = parse_job_deployment(read_document(file), rules)
     compute = rules.find(deployment.compute)
     assert compute is not None  # the rules were applied
-    ref, settings = CallRef(deployment.name, DEPLOYMENT_ID, CALL), Settings()
-    return compile_call(
-        deployment, ref, compute, settings, deadline_s=deployment.scaling.deadline_s, max_reply_bytes=settings.max_call_bytes
-    )
+    ref = CallRef(deployment.name, DEPLOYMENT_ID, CALL)
+    return compile_call(deployment, ref, compute, Settings(), deadline_s=deployment.scaling.deadline_s)
 
 
 if __name__ == "__main__":

@@ -85,11 +85,14 @@ def prune(context: Context, api: str, older_than: str, dry_run: bool) -> None:
 
     With API only its jobs and versions.
     """
-    from batchflow.cli import show
+    from batchflow.cli import deployments, show
     from batchflow.client import Client
 
     age = parse_age(older_than)
-    pruned = Client(context.settings).prune(age, api=api, dry_run=dry_run, told=_tell)
+    client = Client(context.settings)
+    if api and deployments.find(client, api):
+        raise InvalidInput("is a job deployment", where=api, hint="24 h after the end of a job its records go by themselves")
+    pruned = client.prune(age, api=api, dry_run=dry_run, told=_tell)
     show.pruned(context, pruned, dry_run=dry_run)
 
 

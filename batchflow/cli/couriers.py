@@ -13,7 +13,7 @@ from batchflow.cli.environment import check_version, required
 from batchflow.courier import Replica, Shutdown, carry
 from batchflow.errors import Unreachable
 from batchflow.settings import Settings
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 from batchflow.store.open import open_store
 
 __all__ = ["carry_call"]

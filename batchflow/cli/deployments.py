@@ -26,7 +26,7 @@ from batchflow.spec.computeresource import Rules, parse_rules
 from batchflow.spec.deploymentfile import check_job_deployments
 from batchflow.spec.fields import Field
 from batchflow.spec.reader import Document, read_document
-from batchflow.store.calls import TERMINATING, CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import PAUSED, TERMINATING, CallRecords, DeploymentRecords, JobDeployments
 
 __all__ = ["delete", "deploy", "find", "job", "jobs", "jobs_text", "logs", "stop", "watch"]
 
@@ -84,20 +84,20 @@ def jobs_text(records: DeploymentRecords, limit: int) -> str:
 
 def job(context: Context, records: DeploymentRecords, name: str) -> None:
     """`get NAME ID`."""
-    _show(context, _view(find_call(records, name)))
+    _show(context, _view(records, find_call(records, name)))
 
 
 def watch(context: Context, records: DeploymentRecords, name: str) -> None:
     """`get NAME ID --watch`: a line for each change, then the job; exits 1 if it failed."""
     call = find_call(records, name)
-    view, told = _view(call), ""
+    view, told = _view(records, call), ""
     while view.status != COMPLETED:
         now = f"{view.status}: {view.message}" if view.message else view.status
         if now != told:
             click.echo(now, err=not context.is_text)
             told = now
         time.sleep(_POLL_S)
-        view = _view(call)
+        view = _view(records, call)
     _show(context, view)
     if view.ending and view.ending.error:
         sys.exit(EXIT_ENDED_OTHERWISE)
@@ -111,8 +111,8 @@ def logs(context: Context, client: Client, records: DeploymentRecords, name: str
 
 
 def stop(context: Context, records: DeploymentRecords, name: str) -> None:
-    """`stop NAME ID`; raises InvalidInput if the job has ended."""
-    view = _view(find_call(records, name))
+    """`stop NAME ID`; raises InvalidInput if the job has ended, and its process too."""
+    view = _view(records, find_call(records, name))
     if not Calls(records).stop(view.id):
         raise InvalidInput(f"job {view.id} of {records.name} has ended", hint=f"see batchflow get {records.name} {view.id}")
     show.message(context, f"stopped job {view.id}")
@@ -143,8 +143,8 @@ def _show(context: Context, view: CallView) -> None:
         context.print_document(call_document(view))
 
 
-def _view(call: CallRecords) -> CallView:
-    view = call_view(call)
+def _view(records: DeploymentRecords, call: CallRecords) -> CallView:
+    view = call_view(call, paused=records.has_flag(PAUSED), runs=bool(records.claims(call.ref.call)))
     if view is None:
         raise NotFound(f"a job of {call.ref.deployment} was deleted just now")
     return view

@@ -20,7 +20,7 @@ from batchflow.engines.protocol import LogLine
 from batchflow.records import DeploymentRecord
 from batchflow.spec.model import Submission
 from batchflow.status.model import DISPLAY, JobStatus
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 
 __all__ = [
     "apis",
@@ -57,7 +57,7 @@ def apis_text(client: Client) -> str:
     apis, deployments = client.apis(), list_deployments(JobDeployments(client.services.store))
     tables = [apis_table(apis, datetime.now(UTC))] if apis else []
     tables += [calltables.deployments_table(deployments)] if deployments else []
-    return "\n\n".join(tables) or f"no apis are deployed in {client.store_url}"
+    return "\n\n".join(tables) or f"neither apis nor job deployments are deployed in {client.store_url}"
 
 
 def jobs(context: Context, client: Client, api: str, limit: int) -> None:

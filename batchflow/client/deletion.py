@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from batchflow.client.job import Job
 from batchflow.client.listing import THREADS, running_jobs
-from batchflow.client.plan import not_deployed
+from batchflow.client.plan import not_there
 from batchflow.client.pruning import forget_keys, remove_unneeded
 from batchflow.client.removal import END_LIMIT_S, POLL_S, Told, endless, remove_job
 from batchflow.client.services import Services
@@ -30,7 +30,7 @@ def delete_api(services: Services, api: str, *, keep_cache: bool, told: Told) ->
     apis = services.apis
     check_api_name(api)
     if api not in apis.names():
-        raise not_deployed(services, api, apis.names())
+        raise not_there(services, api)
     apis.undeploy(api)  # first, so that no new job gets it by its name
     ids = list(apis.job_ids(api))
     _stop(services, running_jobs(services, api), told)

@@ -16,7 +16,7 @@ from batchflow.spec.api import load_apis
 from batchflow.spec.model import Api, ItemList, Submission
 from batchflow.spec.project import with_projects
 from batchflow.spec.reader import shown_path
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 from batchflow.store.endpoints import endpoints, first_part
 
 __all__ = ["CREATED", "UNCHANGED", "UPDATED", "Deployment", "deploy"]

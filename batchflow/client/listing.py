@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from batchflow.client.job import Job
-from batchflow.client.plan import not_deployed
+from batchflow.client.plan import not_there
 from batchflow.client.services import Services
 from batchflow.errors import NotFound, Unreachable
 from batchflow.records import DeploymentRecord, JobRef, SubmissionRecord, check_api_name
@@ -73,7 +73,7 @@ def job_ids(services: Services, api: str) -> list[str]:
     """Newest first; raises NotFound if there is no such api."""
     ids = list(services.apis.job_ids(check_api_name(api)))
     if not ids and services.apis.deployed(api) is None:
-        raise not_deployed(services, api, services.apis.names())
+        raise not_there(services, api)
     return ids
 
 

@@ -17,11 +17,13 @@ from batchflow.spec.api import load_api
 from batchflow.spec.model import Api, Submission
 from batchflow.spec.project import Project, with_project
 from batchflow.spec.stored import api_document, api_id, submission_document
+from batchflow.store.deployments import JobDeployments
 from batchflow.store.jobs import ApiRecords
 
-__all__ = ["NO_JOB", "Plan", "check_plan", "not_deployed", "plan_submission"]
+__all__ = ["NO_JOB", "Plan", "check_plan", "not_deployed", "not_there", "plan_submission"]
 
 NO_JOB: Final = "0" * 16  # where a manifest is made for its errors only
+_HOW_TO_DEPLOY: Final = "deploy it: batchflow deploy cortex.yaml; or name its file in job.yaml: api: {file: cortex.yaml}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,14 @@ def check_plan(services: Services, plan: Plan, job_id: str) -> None:
     services.engine.check(services.manifest(plan.submission, plan.api, JobRef(plan.api.name, job_id)))
 
 
-def not_deployed(services: Services, api: str, names: Iterable[str]) -> NotFound:
-    """The error for an api that is not there; `names` are those that may have been meant."""
+def not_there(services: Services, name: str) -> NotFound:
+    """The error for a name that is neither an api's nor a job deployment's, where either may have been meant."""
+    names = [*services.apis.names(), *JobDeployments(services.store).names()]
+    return not_deployed(services, name, names, otherwise="batchflow get lists what is")
+
+
+def not_deployed(services: Services, api: str, names: Iterable[str], *, otherwise: str = _HOW_TO_DEPLOY) -> NotFound:
+    """The error for an api that is not there; `names` are those that may have been meant, `otherwise` is the hint if none is near."""
     near = get_close_matches(api, [name for name in names if name != api], n=1)
-    hint = (
-        f'did you mean "{near[0]}"?'
-        if near
-        else "deploy it: batchflow deploy cortex.yaml; or name its file in job.yaml: api: {file: cortex.yaml}"
-    )
+    hint = f'did you mean "{near[0]}"?' if near else otherwise
     return NotFound(f"{api} is not deployed", where=services.store.url, hint=hint, kind="resources.api_not_deployed")

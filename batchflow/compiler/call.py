@@ -25,9 +25,7 @@ START_ALLOWANCE_S: Final = 3600
 GRACE_S: Final = 30
 
 
-def compile_call(
-    deployment: JobDeployment, ref: CallRef, compute: ComputeResource, settings: Settings, *, deadline_s: int, max_reply_bytes: int
-) -> Workflow:
+def compile_call(deployment: JobDeployment, ref: CallRef, compute: ComputeResource, settings: Settings, *, deadline_s: int) -> Workflow:
     """The call as an Argo Workflow, which is never tried again: a call is delivered at most once.
 
     Raises InvalidInput for `{{` in a text that would pass through Argo; its `where` is the field. That does not depend on the call.
@@ -38,7 +36,7 @@ def compile_call(
         ref.workflow,
         [
             models.Template(name=contract.ENTRYPOINT, steps=[models.ParallelSteps(root=[step])]),
-            _replica(deployment, compute, _courier(deployment, ref, settings, max_reply_bytes)),
+            _replica(deployment, compute, _courier(deployment, ref, settings)),
         ],
         settings,
         labels={contract.LABEL_DEPLOYMENT: ref.deployment, contract.LABEL_CALL: ref.call},
@@ -92,7 +90,7 @@ def _main(deployment: JobDeployment, compute: ComputeResource) -> models.Contain
     )
 
 
-def _courier(deployment: JobDeployment, ref: CallRef, settings: Settings, max_reply_bytes: int) -> models.Container:
+def _courier(deployment: JobDeployment, ref: CallRef, settings: Settings) -> models.Container:
     """A health check of the replica's own port goes where the replica really listens: on a laptop not where the deployment says."""
     health, port = deployment.healthcheck, f"$({contract.ENV_REPLICA_PORT})"
     identity = {
@@ -105,7 +103,7 @@ def _courier(deployment: JobDeployment, ref: CallRef, settings: Settings, max_re
         contract.ENV_REPLICA_PORT: str(deployment.port),
         contract.ENV_HEALTH_PORT: str(health.port) if health.enabled and health.port != deployment.port else port,
         contract.ENV_HEALTH_PATH: health.path.replace("$", "$$") if health.enabled else "",  # Kubernetes expands `$(NAME)`
-        contract.ENV_MAX_REPLY_BYTES: str(max_reply_bytes),
+        contract.ENV_MAX_REPLY_BYTES: str(settings.max_call_bytes),
     }
     return step_container(contract.STEP_COURIER, settings, identity, env)
 

@@ -29,7 +29,7 @@ from batchflow.courier.health import POLL_S, Replica, connected_when_ready
 from batchflow.courier.incoming import BrokenOff
 from batchflow.errors import Unreachable
 from batchflow.retry import Retry
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 
 __all__ = ["Shutdown", "carry"]
 

@@ -15,29 +15,17 @@ from batchflow.courier.incoming import Answer
 
 __all__ = ["encoded_head", "exchange", "is_closed"]
 
-# Of one connection only (RFC 9110 section 7.6.1); the gateway has removed them already.
-_OF_A_CONNECTION: Final = (
-    "connection",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-)
-# Ours to say. Of a reply only its type and bytes are kept, so it must come as it is; and nobody waits for leave to send the body.
-_OURS: Final = ("accept-encoding", "content-length", "expect", "host", "x-inference-id")
 _WITH_BODY: Final = ("PATCH", "POST", "PUT")  # a server may wait for the length of these, though it is 0
 
 
 def encoded_head(request: CallRequest, authority: str, body_bytes: int) -> bytes:
-    """The request's first line and headers, as they go over the wire. `authority`: of the replica."""
+    """The request's first line and headers, as they go over the wire. `authority`: of the replica.
+
+    What it adds is not among the stored headers: gateway/forwarding.py.
+    """
     target = request.target if request.target.startswith("/") else f"/{request.target}"
-    named = (value.split(",") for name, value in request.headers if name.lower() == "connection")
-    dropped = {*_OF_A_CONNECTION, *_OURS, *(token.strip().lower() for tokens in named for token in tokens)}
     lines = [f"{request.method} {target} HTTP/1.1", f"Host: {authority}"]
-    lines += [f"{name}: {value}" for name, value in request.headers if name.lower() not in dropped]
+    lines += [f"{name}: {value}" for name, value in request.headers]
     lines += [f"X-Inference-Id: {request.id}", "Accept-Encoding: identity", "Connection: close"]
     if body_bytes or request.method in _WITH_BODY:
         lines.append(f"Content-Length: {body_bytes}")

@@ -102,6 +102,8 @@ class Answer:
             with on_disk():
                 into.write(chunk)
             size_bytes += len(chunk)
+        with on_disk():
+            into.flush()
         if self._response.chunked or self._response.length:
             self._check_that_it_goes_on()
         return size_bytes

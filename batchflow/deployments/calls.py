@@ -14,7 +14,7 @@ from batchflow.callrecords import CallRequest, Ending, Fate, Reply, new_call
 from batchflow.deployments.dropping import drop, drop_all
 from batchflow.deployments.endings import PURGED, STOPPED
 from batchflow.errors import BatchflowError, Conflict, NotFound
-from batchflow.store.calls import TERMINATING, CallRecords, DeploymentRecords, Waiting
+from batchflow.store.deployments import TERMINATING, CallRecords, DeploymentRecords, Waiting
 
 __all__ = ["COMPLETED", "INFERENCE", "INITIALIZED", "QUEUE", "Arrivals", "Calls", "Result", "result_of", "status_of"]
 
@@ -91,8 +91,11 @@ class Calls:
         return status, None
 
     def result(self, client_id: str) -> tuple[Result, BinaryIO | None]:
-        """What to answer, and the stream of a stored reply's body. Raises NotFound if there is nothing yet, or no such call."""
-        records = self._find(client_id)
+        """What to answer, and the stream of a stored reply's body. Raises NotFound, in the same words if there is no such call."""
+        call = self._records.call_of(client_id)
+        if call is None:
+            raise _no_result()
+        records = self._records.call(call)
         ending = records.ending()
         reply = records.reply() if ending else None
         result = result_of(ending, reply)
@@ -104,9 +107,12 @@ class Calls:
         return result, body
 
     def stop(self, client_id: str) -> bool:
-        """Drop the call, or have its replica stopped; False, and no effect, if it has ended. Raises NotFound."""
+        """Drop the call, or have its replica stopped, even if that has answered; False, and no effect, if nothing of it runs.
+
+        Raises NotFound.
+        """
         records = self._find(client_id)
-        if records.ending() is not None:
+        if records.ending() is not None and not self._records.claims(records.ref.call):
             return False
         waiting = self._records.waiting_of(records.ref.call)
         if waiting is None or not drop(self._records, waiting, STOPPED):
@@ -163,7 +169,7 @@ def result_of(ending: Ending | None, reply: Reply | None) -> Result | None:
 
 
 def _unknown(client_id: str) -> NotFound:
-    return NotFound(f'"{client_id}" not found')
+    return NotFound(f'job "{client_id}" not found')
 
 
 def _no_result() -> NotFound:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from batchflow.callrecords import Ending, Fate
 from batchflow.deployments.endings import expired_error
-from batchflow.store.calls import DeploymentRecords, Waiting
+from batchflow.store.deployments import CallRecords, DeploymentRecords, Waiting
 from batchflow.store.parallel import in_parallel
 
 __all__ = ["drop", "drop_all", "drop_expired"]
 
+_DROPPED: Final = "dropped"  # the token of slots for calls that the Watcher is to complete
+
 
 def drop(records: DeploymentRecords, waiting: Waiting, error: str) -> bool:
-    """Complete a call with that error, or with the one that it was dropped for before; False, and no effect, if it was started."""
+    """Complete a call with that error, or with the one that it was dropped for before; False, and no effect, if it was started.
+
+    One that was to be started, and lost its slot before it had a replica, is completed in the scheduler's next moment.
+    """
     call = records.call(waiting.call)
     fate = call.decide(Fate(error))
     if not fate.error:
-        return False
+        return _drop_given_up(records, call, error)
     call.end(Ending(fate.error, time.time()))
     records.no_longer_waits(waiting)
     return True
@@ -31,6 +37,16 @@ def drop_expired(records: DeploymentRecords, waiting: Waiting) -> bool:
         records.no_longer_waits(waiting)
         return True
     return drop(records, waiting, expired_error(request.ttl_s))
+
+
+def _drop_given_up(records: DeploymentRecords, call: CallRecords, error: str) -> bool:
+    """Of a call that is decided to be started: drop it if it has neither a slot nor a replica."""
+    # In this order: a call that has a slot keeps it until after it was submitted.
+    if records.claims(call.ref.call) or call.names() & {"submitted", "delivered.json", "ended.json"}:
+        return False
+    call.ask_to_stop(error)  # then nobody creates a replica
+    records.claim(call.ref.call, _DROPPED)
+    return True
 
 
 def drop_all(waiting: Iterable[Waiting], drop_one: Callable[[Waiting], object]) -> None:

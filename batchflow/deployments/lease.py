@@ -36,10 +36,15 @@ class Lease:
         self._latest_since = 0.0
         self._looked = float("-inf")
 
+    @property
+    def renewal_s(self) -> float:
+        """How often `held` is to be asked."""
+        return self._length_s / _RENEWALS
+
     def held(self) -> bool:
         """Whether this process leads; to be asked again and again, which renews it. Raises Unreachable."""
         now = self._clock()
-        if now - self._looked < self._length_s / _RENEWALS:
+        if now - self._looked < self.renewal_s:
             return self._is_held
         if self._is_held:
             self._is_held = self._add(self._latest + 1)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from batchflow.callrecords import CallRequest, Ending, JobDeploymentRecord, Reply
-from batchflow.deployments.calls import QUEUE, status_of
+from batchflow.callrecords import CallRequest, Ending, JobDeploymentRecord, Reply, is_call
+from batchflow.deployments.calls import COMPLETED, QUEUE, status_of
 from batchflow.deployments.service import status_of_deployment
 from batchflow.errors import NotFound
-from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import PAUSED, CallRecords, DeploymentRecords, JobDeployments
 from batchflow.store.parallel import in_parallel
 
 __all__ = ["CallList", "CallView", "DeploymentView", "call_view", "deployment_view", "find_call", "latest_calls", "list_deployments"]
 
-_CALL: Final = re.compile(r"[0-9]{19}-[0-9a-f]{8}")
 _WAITS: Final = "waits for a free replica"
-_STARTS: Final = "its replica starts"
+_PAUSED: Final = "the deployment is paused"
+_GOES_ON: Final = "its process has not exited, and keeps its replica"
+_STARTS: Final = "its replica starts, or is not healthy yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,10 @@ class DeploymentView:
 
 @dataclass(frozen=True, slots=True)
 class CallView:
-    """A call now. `id` is the client's; `message` says what it waits for; `request` is None while it is still being taken in."""
+    """A call now.
+
+    `id` is the client's; `message` says what it waits for, or what waits for it; `request` is None while it is still being taken in.
+    """
 
     id: str
     call: str
@@ -81,13 +84,14 @@ def latest_calls(records: DeploymentRecords, limit: int) -> CallList:
     for call in records.calls():
         kept.append(call)
         count += 1
-    views = in_parallel(lambda call: call_view(records.call(call)), reversed(kept))
+    paused, running = records.has_flag(PAUSED), set(records.running())
+    views = in_parallel(lambda call: call_view(records.call(call), paused=paused, runs=call in running), reversed(kept))
     return CallList([view for view in views if view], count - len(kept))
 
 
 def find_call(records: DeploymentRecords, name: str) -> CallRecords:
     """The call that a client knows by this id, or whose own name this is, as Argo's pages show it; raises NotFound."""
-    call = records.call_of(name) or (name if _CALL.fullmatch(name) else None)
+    call = records.call_of(name) or (name if is_call(name) else None)
     found = records.call(call) if call else None
     if found is None or found.registered() is None:
         hint = f"batchflow get {records.name} lists its jobs; they are kept for 24 h after their end"
@@ -95,8 +99,8 @@ def find_call(records: DeploymentRecords, name: str) -> CallRecords:
     return found
 
 
-def call_view(records: CallRecords) -> CallView | None:
-    """None if it was deleted a moment ago."""
+def call_view(records: CallRecords, *, paused: bool, runs: bool) -> CallView | None:
+    """None if it was deleted a moment ago. `paused`: its deployment is; `runs`: it has one of that's slots."""
     names = records.names()
     client_id = records.registered()
     if client_id is None:
@@ -107,9 +111,20 @@ def call_view(records: CallRecords) -> CallView | None:
         call=records.ref.call,
         workflow=records.ref.workflow,
         status=status,
-        message=_STARTS if status == QUEUE and "submitted" in names else _WAITS if status == QUEUE else "",
+        message=_message(status, is_submitted="submitted" in names, paused=paused, runs=runs),
         arrived=records.ref.arrived,
         request=records.request(),
         reply=records.reply() if "reply.json" in names else None,
         ending=records.ending() if "ended.json" in names else None,
     )
+
+
+def _message(status: str, *, is_submitted: bool, paused: bool, runs: bool) -> str:
+    """What a call in the queue waits for, and why those behind one that has its result may wait longer."""
+    if status == COMPLETED:
+        return _GOES_ON if runs else ""
+    if status != QUEUE:
+        return ""
+    if is_submitted:
+        return _STARTS
+    return _PAUSED if paused else _WAITS

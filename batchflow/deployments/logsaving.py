@@ -11,7 +11,7 @@ from typing import Final
 
 from batchflow.engines.protocol import Engine
 from batchflow.errors import BatchflowError
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 
 __all__ = ["LogSaver", "Saving"]
 
@@ -39,9 +39,12 @@ class Saving:
 
 
 class LogSaver:
-    """Any thread may use it. `wake` is called whenever a call's logs are saved. Its threads live as long as there are logs to be saved."""
+    """Any thread may use it. `wake` is called with a deployment's name whenever logs of it are saved.
 
-    def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
+    Its threads live as long as there are logs to be saved.
+    """
+
+    def __init__(self, engine: Engine, wake: Callable[[str], object] = lambda name: None) -> None:
         self._engine = engine
         self._wake = wake
         self._lock = Lock()
@@ -75,7 +78,7 @@ class LogSaver:
                 _log.exception("logs not saved", extra={"call": call.ref.call})
             finally:
                 saving.finish()
-                self._wake()
+                self._wake(call.ref.deployment)
 
     def _save(self, call: CallRecords, containers: Collection[tuple[str, str]]) -> None:
         """As far as they can be had: the call has its result without them. Where one can't, the pod's others can't either."""

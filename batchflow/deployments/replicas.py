@@ -21,6 +21,7 @@ _STARTED_WITHIN_S: Final = 1.0  # Kubernetes tells times in whole seconds, cut o
 _UNKNOWN_EXIT_CODE: Final = "-1"  # Argo's
 _DELETED: Final = "its workflow was deleted"
 _NO_TIME: Final = "there was no time left for it"
+_NO_COURIER: Final = f"its courier can't be used (exit code {contract.EXIT_BAD_INPUT}), and has logged why"
 
 Json = Mapping[str, Any]
 
@@ -36,7 +37,7 @@ class Replica:
         started: when main was started, Unix seconds, cut off; None if it never was, as far as is known.
         ran_s: from then until main ended, if that is known.
         exit_code: main's; None until it ended, and if it never ran.
-        problem: why a container can't be started, if it does not look as if that would come by itself.
+        problem: why a container can't be started, or do its work, if it does not look as if that would come by itself.
         explanation: the best there is for its end, if that was not main's.
     """
 
@@ -133,8 +134,15 @@ def _exit_code(workflow: Json | None, mains: list[Json]) -> int | None:
 
 
 def _problem(seen: Observation) -> str:
-    pods = (pod_status.cannot_start(pod) for pod in seen.pods if pod_status.is_alive(pod))
+    pods = (pod_status.cannot_start(pod) or _courier_problem(pod) for pod in seen.pods if pod_status.is_alive(pod))
     return next(filter(None, pods), "") or workflow_status.entrypoint_problem(seen.workflow or {})
+
+
+def _courier_problem(pod: Json) -> str:
+    """Kubernetes starts it again for ever, and nobody else brings the replica its job: such as one of another version than its workflow."""
+    couriers = [container for container in pod_status.containers(pod) if container["name"] == contract.STEP_COURIER]
+    ends = [container.get(key, {}).get("terminated") or {} for container in couriers for key in ("state", "lastState")]
+    return _NO_COURIER if any(end.get("exitCode") == contract.EXIT_BAD_INPUT for end in ends) else ""
 
 
 def _explanation(seen: Observation, said: list[str]) -> str:

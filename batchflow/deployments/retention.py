@@ -14,7 +14,7 @@ from batchflow.deployments.dropping import drop_all, drop_expired
 from batchflow.engines.protocol import Engine
 from batchflow.errors import NotFound
 from batchflow.status import workflow as workflow_status
-from batchflow.store.calls import TERMINATING, CallRecords, DeploymentRecords, JobDeployments, Waiting
+from batchflow.store.deployments import TERMINATING, CallRecords, DeploymentRecords, JobDeployments, Waiting
 from batchflow.store.parallel import in_parallel
 
 __all__ = ["Retention"]

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event, Thread
 from typing import Final
 
-from batchflow.callrecords import CallRef
+from batchflow.deployments.agenda import Agenda
 from batchflow.deployments.attempts import Attempts
 from batchflow.deployments.lease import LENGTH_S, Lease
+from batchflow.deployments.logsaving import LogSaver
 from batchflow.deployments.retention import Retention
 from batchflow.deployments.starting import Starter
-from batchflow.deployments.visiting import Visit, Visitor
+from batchflow.deployments.visiting import Visitor
 from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Engine
 from batchflow.settings import Settings
 from batchflow.spec.computeresource import Rules
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 from batchflow.store.protocol import Store
 
 __all__ = ["Scheduler"]
 
-BUSY_PAUSE_S: Final = 1.0  # while anything runs or waits
+BUSY_PAUSE_S: Final = 1.0  # between two visits of a deployment where anything runs or waits
 IDLE_PAUSE_S: Final = 5.0
 LEAST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 30.0  # while nothing can be done at all
@@ -33,7 +34,6 @@ REMOVE_EVERY_S: Final = 10.0
 REMOVE_OLD_EVERY_S: Final = 600.0
 REMOVE_OLD_FOR_S: Final = 10.0
 _STOPS_WITHIN_S: Final = 0.5
-_ASKS_EVERY_S: Final = 0.5  # whether it still leads, while deployments are visited
 _THREADS: Final = 16  # deployments at a time: almost all of a visit is waiting for answers
 _LAST_CLEANING_S: Final = 5.0
 
@@ -56,17 +56,25 @@ class Scheduler:
     ) -> None:
         self._all = JobDeployments(store)
         self._lease = Lease(store, length_s=lease_s)
+        self._longest_turn_s = min(IDLE_PAUSE_S, self._lease.renewal_s)
         self._leads = False
+        logs = LogSaver(engine, self.wake)
+
+        def visitor(name: str) -> Visitor:
+            return Visitor(name, self._all.find, Starter(engine, settings, rules, clock), Watcher(engine, clock, logs))
+
+        self._new_visitor = visitor
+        self._visitors: dict[str, Visitor] = {}
+        self._agenda = Agenda()
+        self._listed_at = float("-inf")
         self._attempts, self._attempts_to_expire, self._attempts_to_remove = Attempts(), Attempts(), Attempts()
-        self._starter = Starter(engine, settings, rules, clock)
-        self._watcher = Watcher(engine, clock, self.wake)
-        self._visitor = Visitor(self._starter, self._watcher, self._attempts)
         self._retention = Retention(self._all, engine, clock)
         self._has_more: set[str] = set()  # deployments with calls to be removed that there was no time for
         self._awake, self._to_remove = Event(), Event()
 
-    def wake(self) -> None:
-        """There may be something to do. Any thread may say so."""
+    def wake(self, name: str) -> None:
+        """There may be something to do of that deployment. Any thread may say so."""
+        self._agenda.soon(name)
         self._awake.set()
 
     def run(self, stop: Event) -> None:
@@ -75,82 +83,67 @@ class Scheduler:
         cleaning = [Thread(target=work, args=(stop,), daemon=True) for work in (self._drop_expired_all_along, self._remove_all_along)]
         for thread in cleaning:
             thread.start()
-        pause_s = BUSY_PAUSE_S
-        while not stop.is_set():
-            self._awake.clear()
-            started = time.monotonic()
-            match self._attempts.made("", partial(self._turn, stop)):
-                case None:
-                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                case is_busy:
-                    pause_s = BUSY_PAUSE_S if is_busy else IDLE_PAUSE_S
-            # As long as that took, so that half of the time is others'; but the lease must be renewed.
-            least_s = min(max(LEAST_PAUSE_S, time.monotonic() - started), IDLE_PAUSE_S)
-            _pause(stop, self._awake, least_s=least_s, most_s=pause_s)
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="visits") as pool:
+            failed_pause_s = BUSY_PAUSE_S
+            while not stop.is_set():
+                self._awake.clear()
+                pause_s = self._attempts.made("", partial(self._turn, pool))
+                failed_pause_s = BUSY_PAUSE_S if pause_s is not None else min(2 * failed_pause_s, LONGEST_PAUSE_S)
+                _pause(stop, self._awake, least_s=LEAST_PAUSE_S, most_s=failed_pause_s if pause_s is None else pause_s)
+            self._leads = False
+            pool.shutdown(wait=False, cancel_futures=True)
         deadline = time.monotonic() + _LAST_CLEANING_S
         for thread in cleaning:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._attempts.made("", self._lease.release)
 
-    def tick(self, goes_on: Callable[[], bool] = lambda: True) -> bool:
-        """Visit every deployment once; whether there is something to be seen to soon.
-
-        `goes_on` is asked again and again meanwhile; once it is false, no further deployment is visited.
-        """
-        with ThreadPoolExecutor(_THREADS) as pool:
-            visits = {name: pool.submit(self._attempts.made, name, partial(self._visit, name)) for name in self._all.names()}
-            try:
-                left: Collection[Future[Visit | None]] = list(visits.values())
-                while left and goes_on():
-                    left = wait(left, timeout=_ASKS_EVERY_S).not_done
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-        found = {name: None if visit.cancelled() else visit.result() for name, visit in visits.items()}
-        self._forget_gone(found)
-        # One that failed is no reason to look less often.
-        return any(visit is None or visit.is_busy for visit in found.values())
-
-    def clean(self) -> None:
-        """Remove from every deployment what is not kept any longer: see `Retention`."""
-        self._drop_expired()
-        self._remove(old=True)
-
-    def _turn(self, stop: Event) -> bool:
-        """A tick, if this scheduler leads; as long as it does."""
-
-        def leads() -> bool:
-            self._leads = self._lease.held()
-            return self._leads and not stop.is_set()
-
-        has_any = next(self._all.names(), None) is not None
-        self._leads = has_any and self._lease.held()
-        return self._leads and self.tick(leads)
-
-    def _visit(self, name: str) -> Visit:
-        records = self._all.find(name)
-        visit = self._visitor.visit(records) if records else Visit()
-        if visit.is_over:
+    def visit(self, name: str) -> float:
+        """See to what is due of a deployment, in one thread at a time; returns after how many seconds that is to be done again."""
+        started = time.monotonic()
+        visitor = self._visitors.get(name) or self._visitors.setdefault(name, self._new_visitor(name))
+        visit = visitor.visit()
+        if visit and visit.is_over:
             self._to_remove.set()
-        return visit
+        # One that failed is no reason to look less often. As long as that took, so that half of its time is others'.
+        pause_s = BUSY_PAUSE_S if visit is None or visit.is_busy else IDLE_PAUSE_S
+        return min(max(pause_s, time.monotonic() - started), IDLE_PAUSE_S)
 
-    def _forget_gone(self, visits: Mapping[str, Visit | None]) -> None:
-        """Keep in memory only the calls that run, and all of deployments whose visit failed."""
-        running = {ref for visit in visits.values() if visit for ref in visit.running}
-        unknown = {name for name, visit in visits.items() if visit is None}
+    def _turn(self, pool: ThreadPoolExecutor) -> float:
+        """Have visited what is due, if this scheduler leads, and wait for none of it; returns in how many seconds to look again."""
+        if time.monotonic() - self._listed_at >= IDLE_PAUSE_S:
+            self._list()
+        self._leads = not self._agenda.is_empty and self._lease.held()
+        if not self._leads:
+            return self._longest_turn_s
+        for name in self._agenda.due():
+            pool.submit(self._visit_if_leading, name)
+        return self._agenda.next_s(self._longest_turn_s)
 
-        def is_kept(ref: CallRef) -> bool:
-            return ref in running or ref.deployment in unknown
+    def _list(self) -> None:
+        names = set(self._all.names())
+        self._agenda.set_names(names)
+        for name in list(self._visitors):
+            if name not in names:
+                del self._visitors[name]
+        self._listed_at = time.monotonic()
 
-        self._watcher.keep_only(is_kept)
-        self._starter.keep_only(is_kept)
+    def _visit_if_leading(self, name: str) -> None:
+        pause_s = IDLE_PAUSE_S
+        try:
+            if self._leads:
+                pause_s = self.visit(name)
+        finally:
+            self._agenda.visited(name, pause_s)
+            self._awake.set()
 
     def _drop_expired_all_along(self, stop: Event) -> None:
         while not stop.is_set():
             if self._leads:
-                self._attempts_to_expire.made("", self._drop_expired)
+                self._attempts_to_expire.made("", self.drop_expired)
             stop.wait(EXPIRE_EVERY_S)
 
-    def _drop_expired(self) -> None:
+    def drop_expired(self) -> None:
+        """Complete the calls that waited too long, of every deployment."""
         for name in self._all.names():
             self._attempts_to_expire.made(name, partial(self._retention.drop_expired, name))
 
@@ -161,12 +154,15 @@ class Scheduler:
             started = time.monotonic()
             old = started - removed_old_at >= REMOVE_OLD_EVERY_S
             if self._leads:
-                self._attempts_to_remove.made("", partial(self._remove, old=old))
+                self._attempts_to_remove.made("", partial(self.remove, old=old))
                 removed_old_at = started if old else removed_old_at
             _pause(stop, self._to_remove, least_s=max(LEAST_PAUSE_S, time.monotonic() - started), most_s=REMOVE_EVERY_S)
 
-    def _remove(self, *, old: bool) -> None:
-        """Deployments that were deleted first: their names are waited for. For old calls there is a bounded time; `old`: begin anew."""
+    def remove(self, *, old: bool) -> None:
+        """Remove what is not kept any longer: see `Retention`. Deployments that were deleted come first, since their names are waited for.
+
+        For old calls there is a bounded time; `old`: begin anew, else go on.
+        """
         for name in self._all.names():
             self._attempts_to_remove.made(name, partial(self._retention.forget_deleted, name))
         until = time.monotonic() + REMOVE_OLD_FOR_S

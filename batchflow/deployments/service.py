@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,13 +11,13 @@ from batchflow.callrecords import CallRef, JobDeploymentRecord
 from batchflow.deployments.calls import Calls
 from batchflow.deployments.references import check_references
 from batchflow.engines.protocol import Engine
-from batchflow.errors import Conflict, NotFound
+from batchflow.errors import Conflict, InvalidInput, NotFound, Unreachable
 from batchflow.settings import Settings
 from batchflow.spec.computeresource import ComputeResource, Rules
 from batchflow.spec.jobdeployment import JobDeployment, parse_job_deployment, to_document
 from batchflow.spec.jobpatch import merged
 from batchflow.spec.reader import Document, document_of
-from batchflow.store.calls import PAUSED, TERMINATING, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import PAUSED, TERMINATING, DeploymentRecords, JobDeployments
 from batchflow.store.endpoints import endpoints, first_part
 from batchflow.store.jobs import ApiRecords
 from batchflow.store.parallel import in_parallel
@@ -34,18 +33,19 @@ UNCHANGED: Final = "unchanged"
 
 _NO_DEPLOYMENT: Final = "0" * 12  # where a manifest is made for its errors only
 _NO_CALL: Final = f"{0:019d}-{0:08x}"
-_POLL_S: Final = 0.25
 
 
 class Deployments:
     """A namespace's job deployments.
 
-    `settings` are those to compile with (engines.open.complete); `wake` tells the scheduler that there may be something to do.
+    `settings` are those to compile with (engines.open.complete); `wake` tells the scheduler of which one there may be something to do.
     Every method that takes a name raises NotFound if there is no such deployment; those that change one, also if it is being deleted.
     What `create`, `list`, `get` and `update` return says also whether its compute `is_available` now.
     """
 
-    def __init__(self, store: Store, engine: Engine, settings: Settings, rules: Rules, *, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, store: Store, engine: Engine, settings: Settings, rules: Rules, *, wake: Callable[[str], object] = lambda name: None
+    ) -> None:
         self._all = JobDeployments(store)
         self._apis = ApiRecords(store)
         self._engine = engine
@@ -110,20 +110,23 @@ class Deployments:
             current = self._load(records)
         changed = JobDeploymentRecord(to_document(deployment), current.created_time, current.directory)
         records.save(changed)
-        self._wake()
+        self._wake(name)
         return self._answered(changed)
 
-    def delete(self, name: str, timeout_s: float) -> None:
-        """Take no more calls at once; wait for the scheduler to stop what runs and to free the name, but no longer than that."""
-        deadline = time.monotonic() + timeout_s
+    def delete(self, name: str) -> Callable[[], bool]:
+        """Take no more calls at once; the scheduler stops what runs, then frees the name. Returns what tells whether that is done."""
         records = self._find_lasting(name)
         records.set_flag(TERMINATING, True)
-        self._wake()
-        while time.monotonic() < deadline:
-            current = self._all.find(name)
-            if current is None or current.deployment_id != records.deployment_id:
-                return
-            time.sleep(_POLL_S)
+        self._wake(name)
+
+        def is_gone() -> bool:
+            try:
+                current = self._all.find(name)
+            except Unreachable:  # it goes on all the same, and may be seen later
+                return False
+            return current is None or current.deployment_id != records.deployment_id
+
+        return is_gone
 
     def status(self, name: str) -> str:
         """TERMINATING, PAUSED or RUNNING; the last also with nothing to do."""
@@ -140,7 +143,7 @@ class Deployments:
 
     def resume(self, name: str) -> None:
         self._find_lasting(name).set_flag(PAUSED, False)
-        self._wake()
+        self._wake(name)
 
     def purge(self, name: str) -> None:
         """Drop the calls that wait."""
@@ -170,7 +173,7 @@ class Deployments:
         if wanted == current:
             return current, UNCHANGED
         records.save(wanted)
-        self._wake()
+        self._wake(deployment.name)
         return wanted, UPDATED
 
     def _load(self, records: DeploymentRecords) -> JobDeploymentRecord:
@@ -208,15 +211,14 @@ class Deployments:
 
         sample = CallRef(deployment.name, _NO_DEPLOYMENT, _NO_CALL)
         compute = self._rules.find(deployment.compute) or ComputeResource(deployment.compute)
-        workflow = compile_call(
-            deployment,
-            sample,
-            compute,
-            self._settings,
-            deadline_s=deployment.scaling.deadline_s,
-            max_reply_bytes=self._settings.max_call_bytes,
-        )
-        self._engine.check(workflow.to_dict())
+        workflow = compile_call(deployment, sample, compute, self._settings, deadline_s=deployment.scaling.deadline_s)
+        try:
+            self._engine.check(workflow.to_dict())
+        except InvalidInput as error:
+            if not error.where.startswith("spec."):
+                raise
+            container = document.place.at("containers").at(0)  # whoever wrote the deployment has never seen its Workflow
+            raise container.error(error.what, hint=error.hint) from error
         check_references(deployment, self._engine)
 
 

@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from batchflow.errors import InvalidInput
 from batchflow.settings import Settings
 from batchflow.spec.computeresource import Rules
 from batchflow.spec.jobdeployment import from_document
-from batchflow.store.calls import PAUSED, TERMINATING, CallRecords, DeploymentRecords
+from batchflow.store.deployments import PAUSED, TERMINATING, CallRecords, DeploymentRecords
 
 __all__ = ["NOT_STARTED_ANY_MORE", "Starter"]
 
@@ -40,10 +40,7 @@ NOT_STARTED_ANY_MORE: Final = frozenset({"submitted", "delivered.json", "stop.js
 
 
 class Starter:
-    """`settings` are those to compile with; `rules` gives the installation's that are in force now; `clock` Unix seconds.
-
-    Several threads may use it, each for another deployment.
-    """
+    """Of one deployment. `settings` are those to compile with; `rules` gives those that are in force now; `clock` Unix seconds."""
 
     def __init__(self, engine: Engine, settings: Settings, rules: Callable[[], Rules], clock: Callable[[], float]) -> None:
         self._engine = engine
@@ -53,9 +50,9 @@ class Starter:
         self._token = secrets.token_hex(4)
         self._others_since: dict[CallRef, dict[str, float]] = {}  # claims of others that kept a replica from starting, by token
 
-    def keep_only(self, is_kept: Callable[[CallRef], bool]) -> None:
+    def keep_only(self, running: Collection[CallRef]) -> None:
         """Forget all others, which another scheduler has seen to."""
-        self._others_since = {ref: since for ref, since in self._others_since.items() if is_kept(ref)}
+        self._others_since = {ref: self._others_since[ref] for ref in running if ref in self._others_since}
 
     def start_waiting(self, records: DeploymentRecords, record: JobDeploymentRecord) -> None:
         """Start waiting calls in order of arrival, as long as there are free slots, and at most AT_ONCE."""
@@ -166,8 +163,7 @@ class Starter:
         compute = self._rules().find(deployment.compute)
         if compute is None:
             raise InvalidInput(f'"{deployment.compute}" is not offered any more', where="compute: name", hint="update the deployment")
-        limit = self._settings.max_call_bytes
-        workflow = compile_call(deployment, ref, compute, self._settings, deadline_s=request.deadline_s, max_reply_bytes=limit)
+        workflow = compile_call(deployment, ref, compute, self._settings, deadline_s=request.deadline_s)
         manifest: dict[str, Any] = workflow.to_dict()
         return manifest
 

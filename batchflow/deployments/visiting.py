@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ from batchflow.callrecords import CallRef, JobDeploymentRecord
 from batchflow.deployments.attempts import Attempts
 from batchflow.deployments.starting import NOT_STARTED_ANY_MORE, Starter
 from batchflow.deployments.watching import Watcher
-from batchflow.store.calls import PAUSED, TERMINATING, DeploymentRecords
+from batchflow.store.deployments import PAUSED, TERMINATING, DeploymentRecords
 
 __all__ = ["Visit", "Visitor"]
 
@@ -22,28 +22,37 @@ class Visit:
     Attributes:
         is_busy: the next visit should be soon.
         is_over: it was deleted, and nothing of it runs any more.
-        running: the calls that had a slot.
     """
 
     is_busy: bool = False
     is_over: bool = False
-    running: Collection[CallRef] = ()
 
 
 class Visitor:
-    """Several threads may use it, each for another deployment."""
+    """Sees to the deployment of one name, again and again; in one thread at a time.
 
-    def __init__(self, starter: Starter, watcher: Watcher, attempts: Attempts) -> None:
+    `find` gives its records, None if there is none of that name any more. What is kept in memory is of calls that run.
+    """
+
+    def __init__(self, name: str, find: Callable[[str], DeploymentRecords | None], starter: Starter, watcher: Watcher) -> None:
+        self._name = name
+        self._find = find
         self._starter = starter
         self._watcher = watcher
-        self._attempts = attempts
+        self._attempts = Attempts()
 
-    def visit(self, records: DeploymentRecords) -> Visit:
-        """See to everything of the deployment that is due. A call that fails holds up no other."""
-        if not records.has_running_or_waiting():  # idle, as most are: that is to cost little
-            is_over = records.has_flag(TERMINATING)
+    def visit(self) -> Visit | None:
+        """See to everything of the deployment that is due; None if that failed. A call that fails holds up no other."""
+        return self._attempts.made(self._name, self._visit)
+
+    def _visit(self) -> Visit:
+        records = self._find(self._name)
+        if records is None or not records.has_running_or_waiting():  # idle, as most are: that is to cost little
+            self._keep_only([])
+            is_over = records is not None and records.has_flag(TERMINATING)
             return Visit(is_busy=is_over, is_over=is_over)
         running = records.running()
+        self._keep_only([records.ref(name) for name in running])
         is_terminating = records.has_flag(TERMINATING)
         record = records.load()
         if record is None:  # deleted in this moment
@@ -55,7 +64,11 @@ class Visitor:
         if may_start:
             self._starter.start_waiting(records, record)
         is_over = is_terminating and not running
-        return Visit(is_busy=may_start or is_over or bool(running), is_over=is_over, running=[records.ref(name) for name in running])
+        return Visit(is_busy=may_start or is_over or bool(running), is_over=is_over)
+
+    def _keep_only(self, running: list[CallRef]) -> None:
+        self._watcher.keep_only(running)
+        self._starter.keep_only(running)
 
     def _see_to(self, records: DeploymentRecords, record: JobDeploymentRecord, name: str, *, is_terminating: bool) -> None:
         """Watch a call that has a slot, or go on with starting it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +15,7 @@ from batchflow.deployments.logsaving import LogSaver, Saving
 from batchflow.deployments.replicas import Replica, containers_of, reason_of_engine, reason_to_stop, replica_of
 from batchflow.engines.protocol import Engine
 from batchflow.errors import NotFound
-from batchflow.store.calls import CallRecords, DeploymentRecords
+from batchflow.store.deployments import CallRecords, DeploymentRecords
 
 __all__ = ["Watcher"]
 
@@ -53,23 +53,23 @@ class _Watched:
 
 
 class Watcher:
-    """`clock` gives Unix seconds; `wake` is called when it is worth while to look again.
+    """Of one deployment. `clock` gives Unix seconds.
 
     What it keeps in memory is only to ask the store less, for how long replicas can't be started, and the logs that are on their way.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], float], wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float], logs: LogSaver) -> None:
         self._engine = engine
         self._clock = clock
-        self._logs = LogSaver(engine, wake)
+        self._logs = logs
         self._watched: dict[CallRef, _Watched] = {}
 
     def is_watching(self, ref: CallRef) -> bool:
         return ref in self._watched
 
-    def keep_only(self, is_kept: Callable[[CallRef], bool]) -> None:
+    def keep_only(self, running: Collection[CallRef]) -> None:
         """Forget all others, which another scheduler has seen to."""
-        self._watched = {ref: watched for ref, watched in self._watched.items() if is_kept(ref)}
+        self._watched = {ref: self._watched[ref] for ref in running if ref in self._watched}
 
     def watch(self, records: DeploymentRecords, call: CallRecords, *, is_terminating: bool) -> None:
         """See to a call that has a slot, and for which no replica is to be created any more, at one moment; to be called again and again.

@@ -34,9 +34,12 @@ _OURS: Final = frozenset(
         "authorization",
         "x-cortex-authorization",  # the guard takes it for the other
         "prefer",
-        "host",
+        # The courier says these itself. Of a reply only its type and bytes are kept, so it must come as it is.
+        "accept-encoding",
         "content-length",
-        "expect",
+        "host",
+        "x-inference-id",
+        "expect",  # nobody waits for leave to send the body
     )
 )
 
@@ -76,7 +79,7 @@ def preferences(values: Iterable[str]) -> Preferences:
 
 
 def forwarded_headers(headers: _Headers, prefer: str) -> list[tuple[str, str]]:
-    """End-to-end headers but for those that are between the client and us. The courier adds the call's id."""
+    """End-to-end headers but for those that are between the client and us, or the courier's to say: courier/delivery.py adds these."""
     named = {name.strip().lower() for key, value in headers if key.lower() == b"connection" for name in value.decode("latin-1").split(",")}
     dropped = _HOP_BY_HOP | _OURS | named
     kept = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in headers]

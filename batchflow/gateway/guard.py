@@ -63,7 +63,9 @@ class Guard:
             return
         visitor = self._visitor(headers)
         if visitor is None:
-            refusal = problem(401, "unauthorized", "a valid token is needed", code=UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
+            refusal = problem(
+                401, "unauthorized", "a valid token or key is needed", code=UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"}
+            )
             await refusal(scope, receive, send)
             return
         scope.setdefault("state", {})["visitor"] = visitor

@@ -24,7 +24,7 @@ from batchflow.gateway.share import Share
 from batchflow.gateway.tenants import Tenant, Tenants
 from batchflow.gateway.verda.answers import EXCEPTION_HANDLERS, problem
 from batchflow.spec.jobdeployment import JobDeployment, from_document
-from batchflow.store.calls import TERMINATING, DeploymentRecords
+from batchflow.store.deployments import TERMINATING, DeploymentRecords
 
 __all__ = ["inference_app"]
 
@@ -87,7 +87,7 @@ class _Submissions:
                 ttl_s=deployment.scaling.ttl_s,
             )
             await share.run_with_body(call.body_bytes, partial(self._enter, Calls(records), call, body))
-        tenant.deployments.wake()
+        tenant.deployments.wake(name)
         return _accepted(name, client_id, preferred)
 
     def _enter(self, calls: Calls, request: CallRequest, body: IO[bytes]) -> None:

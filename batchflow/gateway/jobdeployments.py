@@ -8,9 +8,8 @@ from threading import Event
 from batchflow.client.services import Services
 from batchflow.deployments.scheduler import Scheduler
 from batchflow.deployments.service import Deployments
-from batchflow.settings import Settings
 from batchflow.spec.computeresource import Rules
-from batchflow.store.calls import JobDeployments
+from batchflow.store.deployments import JobDeployments
 
 __all__ = ["TenantDeployments"]
 
@@ -27,25 +26,20 @@ class TenantDeployments:
         self._scheduler: Scheduler | None = None
 
     @property
-    def settings(self) -> Settings:
-        """Those to compile with."""
-        return self._services.completed
-
-    @property
     def records(self) -> JobDeployments:
         return JobDeployments(self._services.store)
 
     @property
     def service(self) -> Deployments:
         """By the rules that are in force now."""
-        return Deployments(self._services.store, self._services.engine, self.settings, self._rules(), wake=self.wake)
+        return Deployments(self._services.store, self._services.engine, self._services.completed, self._rules(), wake=self.wake)
 
     def run_scheduler(self, stop: Event) -> None:
-        """Until `stop` is set; `wake` makes it look at that at once."""
-        self._scheduler = Scheduler(self._services.store, self._services.engine, self.settings, self._rules)
+        """Until `stop` is set, or moments longer."""
+        self._scheduler = Scheduler(self._services.store, self._services.engine, self._services.completed, self._rules)
         self._scheduler.run(stop)
 
-    def wake(self) -> None:
-        """There may be something to do for the scheduler; no effect where none runs."""
+    def wake(self, name: str) -> None:
+        """There may be something to do of that deployment; no effect where no scheduler runs."""
         if self._scheduler:
-            self._scheduler.wake()
+            self._scheduler.wake(name)

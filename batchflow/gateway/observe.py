@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batchflow.gateway.answers import problem
 from batchflow.gateway.guard import OPEN_PATHS
-from batchflow.gateway.verda.answers import UNAVAILABLE
+from batchflow.gateway.verda.answers import CODES, UNAVAILABLE
 
 __all__ = ["Observer", "RequestMetrics", "broken"]
 
@@ -29,8 +29,7 @@ _HEADER: Final = "X-Request-Id"
 
 async def broken(request: Request, error: Exception) -> Response:
     """The answer where the code broke; the log has the rest."""
-    message = f"an error of batchflow's own; its log has more about request {request.state.request_id}"
-    return problem(500, "error", message, code="internal_error")
+    return _error_of_ours(request.state.request_id, "internal_error")
 
 
 class RequestMetrics:
@@ -76,8 +75,10 @@ class Observer:
                 message = "the gateway ends; send it again"
                 headers = {"Retry-After": "1", "Connection": "close"}
                 await problem(503, "error", message, code=UNAVAILABLE, headers=headers)(scope, receive, answer)
-        except Exception:  # it has its answer: see `broken`
+        except Exception:
             _log.exception("request failed", extra={"request_id": request_id, "method": scope["method"], "path": _path(scope)})
+            if not status:  # else it has its answer, as of `broken`; here it was not known yet whose client asks
+                await _error_of_ours(request_id, CODES[500])(scope, receive, answer)
         finally:
             self._record(scope, request_id, status, time.monotonic() - started)
 
@@ -90,6 +91,10 @@ class Observer:
         fields = {"request_id": request_id, "method": method, "path": _path(scope), "status": status, "seconds": round(seconds, 3)}
         level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO  # Kubernetes asks every few seconds
         _log.log(level, "request", extra={**fields, "namespace": visitor.namespace if visitor else "-"})
+
+
+def _error_of_ours(request_id: str, code: str) -> Response:
+    return problem(500, "error", f"an error of batchflow's own; its log has more about request {request_id}", code=code)
 
 
 def _path(scope: Scope) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 from threading import Event, Thread
 from typing import Final
 
+from batchflow.deployments.attempts import Attempts
 from batchflow.errors import BatchflowError
-from batchflow.gateway.jobdeployments import TenantDeployments
 from batchflow.gateway.tenants import Tenant
 
 __all__ = ["Schedulers"]
@@ -32,8 +32,7 @@ class Schedulers:
         self._tenant = tenant
         self._stop = Event()
         self._threads: dict[str, Thread] = {}
-        self._running: dict[str, TenantDeployments] = {}
-        self._watch = Thread(target=self._start_missing, name="schedulers", daemon=True)
+        self._watch = Thread(target=self._look, name="schedulers", daemon=True)
 
     def start(self) -> None:
         """Returns at once; nothing is asked in this thread."""
@@ -44,26 +43,27 @@ class Schedulers:
         deadline = time.monotonic() + limit_s
         self._stop.set()
         self._watch.join(limit_s)
-        for running in list(self._running.values()):
-            running.wake()
-        for thread in self._threads.values():
+        for thread in list(self._threads.values()):
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _start_missing(self) -> None:
+    def _look(self) -> None:
+        attempts = Attempts()
         while not self._stop.is_set():
-            for namespace in sorted(self._namespaces()):
-                if namespace not in self._threads:
-                    thread = Thread(target=self._run, args=(namespace,), name=f"scheduler-{namespace}", daemon=True)
-                    self._threads[namespace] = thread
-                    thread.start()
+            attempts.made("look for namespaces", self._start_missing)
             self._stop.wait(_LOOK_S)
+
+    def _start_missing(self) -> None:
+        for namespace in sorted(self._namespaces()):
+            if namespace not in self._threads:
+                thread = Thread(target=self._run, args=(namespace,), name=f"scheduler-{namespace}", daemon=True)
+                thread.start()  # which the system may refuse
+                self._threads[namespace] = thread
 
     def _run(self, namespace: str) -> None:
         told = ""
         while not self._stop.is_set():
             try:
-                self._running[namespace] = self._tenant(namespace).deployments
-                self._running[namespace].run_scheduler(self._stop)
+                self._tenant(namespace).deployments.run_scheduler(self._stop)
             except BatchflowError as error:
                 if str(error) != told:
                     told = str(error)

@@ -12,7 +12,7 @@ from typing import Final
 from batchflow import contract
 from batchflow.client import Client
 from batchflow.client.services import Services
-from batchflow.errors import NotFound, Unreachable
+from batchflow.errors import InvalidInput, NotFound, Unreachable
 from batchflow.gateway.jobdeployments import TenantDeployments
 from batchflow.gateway.jobmetrics import JobMetrics
 from batchflow.gateway.share import Share
@@ -93,7 +93,7 @@ class Tenants:
         return self._shares.setdefault(namespace, Share())
 
     def tenant(self, namespace: str, token: str) -> Tenant:
-        """`token` is what its workers get. Raises Unreachable if batchflow is not installed there, or two namespaces share a store."""
+        """`token` is what its workers get. Raises Unreachable if it has no store that can be used: none, another's, or a bad address."""
         known = self._tenants.get(namespace)
         if known and known.token == token:
             return known
@@ -116,7 +116,7 @@ class Tenants:
         client = Client(settings, environ=environ, sources=schemes)
         try:
             _ = client.store_url
-        except NotFound as error:
+        except (InvalidInput, NotFound) as error:  # the settings', not the request's
             raise Unreachable(error.what, where=error.where, hint=error.hint) from error
         deployments = TenantDeployments(Services(settings, environ=self._environ if environ else {}), self.rules)  # no token for replicas
         return Tenant(namespace, token, client, Endpoints(client), JobMetrics(client), deployments)

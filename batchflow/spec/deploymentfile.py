@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 
 from batchflow.errors import InvalidInput, SeveralErrors
 from batchflow.spec.computeresource import Rules
@@ -16,13 +17,16 @@ __all__ = ["check_job_deployments", "job_deployments"]
 def job_deployments(document: Document) -> list[Document]:
     """The job deployments that a file holds, unchecked, a document each; none if it holds something else: apis, most likely.
 
-    Raises InvalidInput if it holds both, or what is a job deployment but for its kind.
+    Raises InvalidInput if it holds both, or one map that has another kind, or none, by mistake.
     """
     value = document.value
     if isinstance(value, dict):
-        if "containers" in value and value.get("kind") is None:
+        kind = value.get("kind")
+        if "containers" in value and kind is None:
             raise document.place.error("has no kind", hint=f"add kind: {KIND}")
-        return [document] if value.get("kind") == KIND else []
+        if kind != KIND and isinstance(kind, str) and get_close_matches(kind, [KIND]):
+            raise document.place.at("kind").error(f'"{kind}" is not supported', hint=f'did you mean "{KIND}"?')
+        return [document] if kind == KIND else []
     elements = value if isinstance(value, list) else []
     ours = [isinstance(element, dict) and element.get("kind") == KIND for element in elements]
     if any(ours) and not all(ours):

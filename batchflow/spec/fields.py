@@ -124,7 +124,7 @@ class Fields:
     def need(self, key: str) -> Field:
         field = self.get(key)
         if field is None:
-            raise self.place.at(key).error("must be defined", hint=self._misspelt(key))
+            raise self.place.at(key).error("must be defined", hint=self.misspelt(key))
         return field
 
     def string(self, key: str, default: str) -> str:
@@ -148,7 +148,7 @@ class Fields:
         if len(given) != 1:
             got = f" (got {' and '.join(field.key for field in given)})" if given else ""
             what = f"specify exactly one of the following keys: {', '.join(keys)}{got}"
-            raise self.place.error(what, hint="" if given else next(filter(None, map(self._misspelt, keys)), ""))
+            raise self.place.error(what, hint="" if given else next(filter(None, map(self.misspelt, keys)), ""))
         return given[0]
 
     def refuse(self, key: str, what: str, *, hint: str = "") -> bool:
@@ -168,7 +168,7 @@ class Fields:
             hint = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(self._asked)}"
             self.place.at(key).called(*self.place.labels).refuse(f'key "{key}" is not supported', hint=hint)
 
-    def _misspelt(self, key: str) -> str:
+    def misspelt(self, key: str) -> str:
         """A hint, if a key that nobody has asked for may be meant to be this one."""
         near = get_close_matches(key, [name for name in self._values if name not in self._asked], n=1)
         return f'is "{near[0]}" meant to be "{key}"?' if near else ""

@@ -28,7 +28,7 @@ def merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, An
         named = containers[0].get("name")
         if named not in (None, there["name"]):
             place = document_of(patch).place.at("containers").at(0).at("name")
-            raise place.error(f'there is no container "{named}"', hint=f"use {there['name']}, or leave it out")
+            raise place.error(f'is "{named}", and there is no such container', hint=f"use {there['name']}, or leave it out")
         result["containers"] = [_container(there, containers[0])]
     return result
 

@@ -1,4 +1,4 @@
-"""Reads and writes the records of one call. Where they are: calls.py."""
+"""Reads and writes the records of one call. Where they are: deployments.py."""
 
 from __future__ import annotations
 
@@ -119,7 +119,3 @@ class CallRecords:
 
     def _get(self, name: str) -> bytes | None:
         return self.store.get(self.prefix + name)
-
-
-def _claimed_call(key: str) -> str:
-    return key.rpartition("/")[2].partition(".")[0]

@@ -12,7 +12,7 @@ import pytest
 
 from batchflow import contract
 from batchflow.callrecords import REPLY_LOST, Reply
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 from batchflow.store.open import open_store
 from tests.acceptance.command import HANG_S, Result, Terminal, terminal, until
 from tests.contract.work_kit import Handler, Request, handler

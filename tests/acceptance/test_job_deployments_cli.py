@@ -131,19 +131,37 @@ def test_several_in_a_file_and_as_json(shell: Terminal) -> None:
         (document("one", colour=1), 'deployment.yaml:33: key "colour" is not supported; known keys: .*'),
         (document("one", compute={"name": "H1000", "size": 1}), 'deployment.yaml:25: compute: name: "H1000" is not offered; use .*'),
         ({**document("one"), "kind": None}, "deployment.yaml:1: has no kind; add kind: JobDeployment"),
+        (
+            document("one", containers=[{"image": "a:1", "exposed_port": 8000}]),
+            "deployment.yaml:5: containers: index 0: a container needs a command here, .*",
+        ),
     ],
 )
 def test_a_file_that_can_not_be_used(shell: Terminal, bad: Json, error: str) -> None:
     refused = shell.run("deploy", written(shell.folder, bad), code=2)
     assert re.fullmatch(rf"batchflow: {error}\n", refused.err), refused.err
-    assert shell.run("get").lines() == [f"no apis are deployed in {shell.store}"]
+    assert shell.run("get").lines() == [f"neither apis nor job deployments are deployed in {shell.store}"]
+
+
+@pytest.mark.parametrize(
+    "command", [("get", "on"), ("get", "on", "first"), ("logs", "on", "first"), ("stop", "on", "first"), ("delete", "on")]
+)
+def test_a_misspelt_name_is_told_the_right_one(shell: Terminal, command: tuple[str, ...]) -> None:
+    shell.run("deploy", written(shell.folder / "p", document("one")))
+    assert shell.run(*command, code=3).err == f'batchflow: {shell.store}: on is not deployed; did you mean "one"?\n'
+
+
+def test_prune_is_for_apis(shell: Terminal) -> None:
+    shell.run("deploy", written(shell.folder / "p", document("one")))
+    refused = shell.run("prune", "one", "--older-than", "1d", code=2)
+    assert refused.err == "batchflow: one: is a job deployment; 24 h after the end of a job its records go by themselves\n"
 
 
 def test_every_unknown_key_is_named_and_nothing_is_stored(shell: Terminal) -> None:
     file = written(shell.folder, document("one"), document("two", a=1, b=2))
     refused = shell.run("deploy", file, code=2)
     assert [re.search('key "(.)" is not supported', line)[1] for line in refused.err.splitlines()] == ["a", "b"]
-    assert shell.run("get").lines() == [f"no apis are deployed in {shell.store}"]
+    assert shell.run("get").lines() == [f"neither apis nor job deployments are deployed in {shell.store}"]
 
 
 def test_a_name_is_an_apis_or_a_job_deployments(shell: Terminal) -> None:
@@ -269,6 +287,16 @@ def test_stop_drops_what_waits_and_ends_what_runs(served: Served) -> None:
     assert "job runs of one has ended" in refused.err
 
 
+def test_a_job_of_a_paused_deployment_says_so(served: Served) -> None:
+    assert served.gateway.post("/v1/job-deployments/one/pause", {}).status == 201
+    served.send("held", "/echo")
+    assert served.job("held")["message"] == "the deployment is paused"
+    [shown] = served.shell.run("get", "one", "-o", "json").json()
+    assert (shown["status"], shown["jobs"][0]["message"]) == ("paused", "the deployment is paused")
+    assert served.gateway.post("/v1/job-deployments/one/resume", {}).status == 201
+    served.wait_for("held", "Completed")
+
+
 def test_the_newest_jobs_are_listed(served: Served) -> None:
     for number in range(3):
         served.send(f"newest-{number}", "/echo")
@@ -308,4 +336,4 @@ def test_where_no_gateway_is_left(shell: Terminal) -> None:
     assert shell.run("stop", "left", "waits").lines() == ["stopped job waits"]
     assert shell.run("get", "left", "waits", "-o", "json").json()["Error"] == "stopped"
     assert shell.run("delete", "left").lines() == ["deleted left"]
-    assert shell.run("get").lines() == [f"no apis are deployed in {shell.store}"]
+    assert shell.run("get").lines() == [f"neither apis nor job deployments are deployed in {shell.store}"]

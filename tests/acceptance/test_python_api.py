@@ -101,5 +101,8 @@ def test_compile_needs_no_store_and_no_cluster() -> None:
 def test_errors_are_one_tree(settings: Settings) -> None:
     with pytest.raises(batchflow.NotFound, match="nothing is not deployed"):
         Client(settings).job_ids("nothing")
+    with pytest.raises(batchflow.NotFound, match="hello is not deployed"):
+        batchflow.get("hello", "x", settings=settings)
+    Client(settings).deploy(EXAMPLES / "hello" / "cortex.yaml")
     with pytest.raises(batchflow.InvalidInput, match="not a job id"):
         batchflow.get("hello", "x", settings=settings)

@@ -14,7 +14,7 @@ import pytest
 
 from batchflow.callrecords import CallRef, CallRequest, Ending, Fate, JobDeploymentRecord, Reply, new_call
 from batchflow.errors import Internal, NotFound, Unreachable
-from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments, Waiting
+from batchflow.store.deployments import CallRecords, DeploymentRecords, JobDeployments, Waiting
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
 

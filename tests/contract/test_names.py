@@ -14,7 +14,7 @@ import pytest
 
 from batchflow.callrecords import JobDeploymentRecord, new_deployment_id
 from batchflow.errors import Unreachable
-from batchflow.store.calls import TERMINATING, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import TERMINATING, DeploymentRecords, JobDeployments
 from batchflow.store.names import KEPT, Names
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store

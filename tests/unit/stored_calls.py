@@ -13,7 +13,7 @@ from typing import Any
 from batchflow.callrecords import CallRef, CallRequest, Fate, new_call, new_deployment_id
 from batchflow.courier import Replica, Shutdown, carry
 from batchflow.errors import BatchflowError, Unreachable
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
 from tests.acceptance.command import until

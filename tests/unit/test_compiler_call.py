@@ -39,7 +39,7 @@ def deployment(compute: Json | None = None, scaling: Json | None = None, registr
 
 def compiled(document: Json | None = None, compute: ComputeResource = CPU, ref: CallRef = REF, **settings: Any) -> Json:
     parsed = parse_job_deployment(document_of(document or deployment()), Rules.none())
-    workflow: Json = compile_call(parsed, ref, compute, Settings(**settings), deadline_s=700, max_reply_bytes=1000).to_dict()
+    workflow: Json = compile_call(parsed, ref, compute, Settings(max_call_bytes=1000, **settings), deadline_s=700).to_dict()
     return workflow
 
 

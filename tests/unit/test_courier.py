@@ -13,7 +13,7 @@ import pytest
 from batchflow.callrecords import REPLY_LOST, Ending, Reply
 from batchflow.courier import courier as module
 from batchflow.errors import Unreachable
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
 from tests.acceptance.command import until

@@ -14,7 +14,7 @@ import pytest
 from batchflow.callrecords import CallRequest, Ending, Fate, JobDeploymentRecord, Reply
 from batchflow.deployments.calls import Arrivals, Calls, Result, result_of, status_of
 from batchflow.errors import Conflict, NotFound, Unreachable
-from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import CallRecords, DeploymentRecords, JobDeployments
 from batchflow.store.directory import DirectoryStore
 
 WAIT_KEY = "/waiting/"
@@ -171,12 +171,13 @@ def test_the_result(ending: Ending | None, reply: Reply | None, result: Result |
 
 
 def test_status_and_result_of_what_is_not_there(records: DeploymentRecords) -> None:
-    for ask in (Calls(records).status, Calls(records).result, Calls(records).stop):
-        with pytest.raises(NotFound):
+    for ask in (Calls(records).status, Calls(records).stop):
+        with pytest.raises(NotFound, match='"nobody" not found'):
             ask("nobody")
     enter(records)
-    with pytest.raises(NotFound, match="result not found"):
-        Calls(records).result("mine")
+    for id in ("nobody", "mine"):
+        with pytest.raises(NotFound, match=r"^result not found$"):
+            Calls(records).result(id)
 
 
 def test_status_and_result_of_a_call_that_ended(records: DeploymentRecords) -> None:
@@ -204,6 +205,7 @@ def test_a_call_that_was_started_is_asked_to_stop(records: DeploymentRecords) ->
     assert call.stop_reason() == "stopped"
     assert Calls(records).status("mine") == ("Queue", None)
     finish(call)
+    records.release(call.ref.call)
     assert not Calls(records).stop("mine")
 
 

@@ -112,6 +112,11 @@ def test_verdas_api_ignores_what_it_does_not_know() -> None:
     ("value", "error"),
     [
         ({**LEAST, "kind": None}, "deployment.yaml:1: has no kind; add kind: JobDeployment"),
+        ({**LEAST, "kind": "jobDeployment"}, 'deployment.yaml:1: kind: "jobDeployment" is not supported; did you mean "JobDeployment"?'),
+        (
+            {**{key: value for key, value in LEAST.items() if key != "scaling"}, "scalling": {}},
+            'deployment.yaml:1: scaling: should not be null or undefined; is "scalling" meant to be "scaling"?',
+        ),
         ([LEAST, {"kind": "BatchAPI"}], "deployment.yaml:13: index 1: is not of kind JobDeployment, as others in this file are; "),
         ([LEAST, LEAST], 'deployment.yaml:14: name: "one" is there twice'),
         ({**LEAST, "name": "One"}, "deployment.yaml:2: name: should have lower-case letters, digits and dashes only, and neither "),

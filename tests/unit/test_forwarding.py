@@ -60,6 +60,35 @@ def test_headers() -> None:
     assert forwarded_headers(sent, "wait=5") == [*kept, ("prefer", "wait=5")]
 
 
+@pytest.mark.parametrize(
+    "dropped",
+    [
+        ("Host", "the-gateway:80"),
+        ("content-length", "5"),
+        ("Transfer-Encoding", "chunked"),
+        ("Connection", "keep-alive"),
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Connection", "keep-alive"),
+        ("Proxy-Authenticate", "Basic"),
+        ("Proxy-Authorization", "Basic x"),
+        ("TE", "trailers"),
+        ("Trailer", "X-Sum"),
+        ("Upgrade", "h2c"),
+        ("Expect", "100-continue"),
+        ("Accept-Encoding", "gzip"),
+        ("X-Inference-Id", "another"),
+    ],
+)
+def test_what_belongs_to_a_connection_or_is_ours_to_say_is_not_passed_on(dropped: tuple[str, str]) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in (("A", "1"), dropped, ("B", "2"))]
+    assert forwarded_headers(headers, "") == [("a", "1"), ("b", "2")]
+
+
+def test_what_connection_names_is_not_passed_on() -> None:
+    headers = [(b"x-mine", b"1"), (b"connection", b"close, x-MINE ,X-Other"), (b"x-other", b"2"), (b"x-kept", b"3")]
+    assert forwarded_headers(headers, "") == [("x-kept", "3")]
+
+
 def test_ids() -> None:
     assert given_id([]) is None
     assert given_id(["A-z_0.9:~"]) == "A-z_0.9:~"

@@ -12,10 +12,11 @@ import pytest
 from batchflow.callrecords import NOT_ACCEPTED, REPLY_LOST, Ending, incomplete_error
 from batchflow.courier import courier as module
 from batchflow.deployments.calls import Calls, Result
+from batchflow.deployments.logsaving import LogSaver
 from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Observation
 from batchflow.errors import Unreachable
-from batchflow.store.calls import CallRecords, DeploymentRecords
+from batchflow.store.deployments import CallRecords, DeploymentRecords
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
 from tests.acceptance.command import until
@@ -49,7 +50,9 @@ def judged(call: CallRecords) -> tuple[str, Result]:
     """The error and the result of a call once the scheduler has seen that its replica is gone."""
     call = CallRecords(open_store(call.store.url), call.ref)
     records = DeploymentRecords(call.store, call.ref.deployment, call.ref.deployment_id)
-    Watcher(Cluster(), time.time).watch(records, call, is_terminating=False)  # type: ignore[arg-type] # all that it asks is there
+    cluster = Cluster()
+    watcher = Watcher(cluster, time.time, LogSaver(cluster))  # type: ignore[arg-type] # all that it asks is there
+    watcher.watch(records, call, is_terminating=False)
     ending = call.ending()
     assert isinstance(ending, Ending)
     records.register("my-id", call.ref.call)

@@ -15,6 +15,7 @@ from batchflow.engines.protocol import Observation
 NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC).timestamp()
 STARTED = datetime(2026, 11, 22, 19, 50, 0, tzinfo=UTC).timestamp()
 BACK_OFF = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "registry.example/app:1"'}
+NO_COURIER = "its courier can't be used (exit code 64), and has logged why"
 BACK_OFF_TEXT = 'container main: ImagePullBackOff: Back-off pulling image "registry.example/app:1"'
 DEADLINE = "Step exceeded its deadline"
 ENOUGH = "2026-11-22T19:59:59Z"  # times are cut off
@@ -122,6 +123,24 @@ def test_when_main_started_and_how_it_ended(seen: Observation, started: float | 
 )
 def test_what_keeps_a_replica_from_starting(seen: Observation, problem: str) -> None:
     assert replica_of(seen, NOW).problem == problem
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ({"state": {"terminated": terminated(64)}}, NO_COURIER),
+        ({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": terminated(64)}}, NO_COURIER),
+        ({"state": {"running": RUNNING}, "lastState": {"terminated": terminated(64)}}, NO_COURIER),  # for a moment
+        ({"state": {"running": RUNNING}, "lastState": {"terminated": terminated(75)}}, ""),  # the store may be back
+        ({"state": {"running": RUNNING}, "lastState": {"terminated": terminated(137)}}, ""),
+    ],
+)
+def test_a_courier_that_can_not_do_its_work_keeps_a_replica_from_its_job(state: Json, problem: str) -> None:
+    seen = pod(running=RUNNING)
+    seen["status"]["initContainerStatuses"][1] = {"name": "courier", **state}
+    assert replica_of(Observation(workflow(), [seen]), NOW).problem == problem
+    seen["status"]["phase"] = "Failed"
+    assert replica_of(Observation(workflow(), [seen]), NOW).problem == ""
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_container_that_there_is_not_is_no_other_one(name: Any) -> None:
     with pytest.raises(InvalidInput) as caught:
         merged(to_document(parsed(SMALLEST)), {"containers": [{"name": name, "image": "b:1", "exposed_port": 9}]})
     assert caught.value.where == "containers: index 0: name"
-    assert (caught.value.what, caught.value.hint) == (f'there is no container "{name}"', "use app-0, or leave it out")
+    assert (caught.value.what, caught.value.hint) == (f'is "{name}", and there is no such container', "use app-0, or leave it out")
 
 
 @pytest.mark.parametrize(

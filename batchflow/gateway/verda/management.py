@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from batchflow.callrecords import JobDeploymentRecord
 from batchflow.deployments.service import Deployments
-from batchflow.errors import InvalidInput, Unreachable
+from batchflow.errors import InvalidInput
 from batchflow.gateway.body import parse_object
 from batchflow.gateway.credentials import Credentials
 from batchflow.gateway.parameters import base_url_of, in_thread, share_of
-from batchflow.gateway.tenants import Tenant, Tenants
+from batchflow.gateway.tenants import Tenants
 from batchflow.gateway.verda.answers import EXCEPTION_HANDLERS, problem
 from batchflow.gateway.verda.authentication import TokenEndpoint
 from batchflow.spec.reader import document_of
@@ -101,25 +101,10 @@ async def _delete(request: Request) -> Response:
     timeout_s = _milliseconds(request.query_params.get("timeout", str(_DELETE_MS))) / 1000
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    is_gone = await in_thread(request, _begin_deletion, _name(request))
+    is_gone = await _run(request, Deployments.delete, _name(request))
     while loop.time() < deadline and not await share_of(request).run(is_gone):
         await asyncio.sleep(min(_LOOK_AGAIN_S, max(0.0, deadline - loop.time())))
     return Response(status_code=200)
-
-
-def _begin_deletion(tenant: Tenant, name: str) -> Callable[[], bool]:
-    """Returns what tells whether it is done. Raises NotFound."""
-    found = tenant.deployments.records.find(name)
-    tenant.deployments.service.delete(name, 0)
-
-    def is_gone() -> bool:
-        try:
-            current = tenant.deployments.records.find(name)
-        except Unreachable:  # it goes on all the same, and may be seen later
-            return False
-        return found is None or current is None or current.deployment_id != found.deployment_id
-
-    return is_gone
 
 
 async def _status(request: Request) -> Response:

@@ -61,7 +61,7 @@ def test_without_a_good_token_every_request_gets_the_same_answer(guarded: Gatewa
     guarded.deploy(pod("plain")).ok()
     first = guarded.get("/get", token="")
     assert (first.status, first.headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert first.json() == {"kind": "unauthorized", "message": "a valid token is needed", "code": "unauthorized_request"}
+    assert first.json() == {"kind": "unauthorized", "message": "a valid token or key is needed", "code": "unauthorized_request"}
     for method, path in REQUESTS:
         for headers in BAD:
             answer = guarded.request(method, path, b"{}" if method == "POST" else None, token="", headers=headers)

@@ -121,7 +121,7 @@ def test_a_name_can_not_be_changed(gateway: Gateway) -> None:
         ({"containers": []}, "containers should contain exactly 1 element (got 0)"),
         (
             {"containers": [{"name": "other-0", "image": "a:1"}]},
-            'containers.0.name there is no container "other-0"; use random-logger-0, or leave it out',
+            'containers.0.name is "other-0", and there is no such container; use random-logger-0, or leave it out',
         ),
         ({"compute": {"name": "H200"}}, None),
         ({"compute": {"name": "H100", "size": 2}}, 'compute.name "H100" is not available now; use another'),

@@ -221,6 +221,25 @@ def test_a_store_that_can_not_be_read_is_503_without_its_place(shell: Terminal) 
         assert gateway.get(f"{DEPLOYMENTS}/circle").status == 200
 
 
+@pytest.mark.parametrize("damaged", ["deployments/*/*/deployment.json", "names/**/*.json"])
+@pytest.mark.parametrize("has_credentials", [True, False])
+def test_a_record_that_is_damaged_is_an_error_of_our_own(shell: Terminal, damaged: str, has_credentials: bool) -> None:
+    settings = {"BATCHFLOW_CREDENTIALS": str(write(shell.folder / "credentials.yaml"))} if has_credentials else {}
+    with serving(shell, **settings) as gateway:
+        gateway.token = access_token(gateway)
+        assert gateway.post(DEPLOYMENTS, deployment("whole")).status == 201
+        assert gateway.request("POST", f"{DEPLOYMENTS}/whole/pause").status == 201
+        [*files] = gateway_store(gateway).glob(damaged)
+        assert files
+        for file in files:
+            file.write_bytes(b"{")
+        for path, token in ((f"{DEPLOYMENTS}/whole", gateway.token), ("/whole/job", OUR_KEY["key"])):
+            answer = gateway.get(path, token=token)
+            is_problem(answer, 500, both="kind" in answer.json())
+            assert gateway.store not in answer.text
+        gateway.kill()  # its log tells where the code broke, which is no good end else
+
+
 EXAMPLES = int(os.environ.get("GATEWAY_FUZZ_EXAMPLES", "25"))
 SEED = int(os.environ.get("GATEWAY_FUZZ_SEED", "1"))
 ANY = st.recursive(

@@ -53,7 +53,11 @@ def test_prices_are_asked_for_without_a_token(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1", "/v1/", "/v1/nothing", "/v1/container-deployments", f"{DEPLOYMENTS}/", f"{DEPLOYMENTS}/a/replicas", "/v1/oauth2/token/"]
+    "path",
+    [
+        *("/v1", "/v1/", "/v1/nothing", "/v1/container-deployments", "/v1/oauth2/token/"),
+        *(f"{DEPLOYMENTS}/", *(f"{DEPLOYMENTS}/a/{what}" for what in ("replicas", "restart", "environment-variables"))),
+    ],
 )
 def test_an_unknown_route_is_not_found(gateway: Gateway, path: str) -> None:
     is_problem(gateway.get(path), 404)

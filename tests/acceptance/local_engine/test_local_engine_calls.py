@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from batchflow.engines.protocol import Observation
 from batchflow.spec.computeresource import ComputeResource, Rules
 from batchflow.spec.jobdeployment import parse_job_deployment
 from batchflow.spec.reader import document_of
-from batchflow.store.calls import CallRecords
+from batchflow.store.deployments import CallRecords
 from batchflow.store.open import open_store
 
 Json = dict[str, Any]
@@ -87,9 +88,8 @@ class Calls:
             parse_job_deployment(document_of(document), Rules.none()),
             ref,
             ComputeResource("General Compute"),
-            self.runs.settings,
+            replace(self.runs.settings, max_call_bytes=10_000),
             deadline_s=600,
-            max_reply_bytes=10_000,
         )
         self.runs.engine.submit(workflow.to_dict(), directory=str(self.runs.directory))
         return records

@@ -9,7 +9,7 @@ It notes what it does in the file NOTES, a JSON list a line: `["up", pid]`, `["b
     /reply?status=N&type=T          that status and type
     /gate?name=F                    as /echo, once the file F is there beside the notes
     /linger                         as /echo, but the process goes on
-    /bad-exit?code=N                as /echo, then exit N
+    /bad-exit?code=N&after=S        as /echo, then exit N, after S seconds
     /exit?code=N                    no reply, exit N
     /stubborn                       no reply, and no end at SIGTERM
 
@@ -93,6 +93,7 @@ class Handler(BaseHTTPRequestHandler):
                 code = int(query.get("code", 0))
         if path != "/linger":
             self.connection.close()
+            time.sleep(float(query.get("after", 0)))
             leave(code)
 
     def job(self, duration: float, failed: bool) -> int:

@@ -24,6 +24,7 @@ def test_a_job_that_works_answers_and_exits(deployed: Deployed) -> None:
     assert (set(result), result["success"]) == ({"success", "message", "executionTime", "timestamp"}, True)
     assert result["executionTime"] >= 1
     assert datetime.fromisoformat(result["timestamp"])
+    assert deployed.fetch("result", execution.id).status == 200
 
 
 def test_a_job_that_fails(deployed: Deployed) -> None:
@@ -43,7 +44,7 @@ def test_every_job_has_a_replica_of_its_own(deployed: Deployed) -> None:
 
 def test_a_reply_and_then_a_bad_exit_within_two_seconds(deployed: Deployed) -> None:
     """`failed=true` with a good answer: the exit code counts as long as it is waited for."""
-    execution = deployed.run("bad-exit?code=5", {"kept": 1})
+    execution = deployed.run("bad-exit?code=5&after=0.5", {"kept": 1})
     assert completed(execution) == "process exited with code 5"
     assert execution.result() == {"kept": 1}
 
@@ -89,7 +90,8 @@ def test_a_reply_without_an_exit_holds_its_slot_until_the_deadline(verda: Verda)
     ],
 )
 def test_bad_ends(verda: Verda, start: str, path: str, error: str | None) -> None:
-    with verda.deployed("bad", replicas=1, deadline_s=5, start=start) as deployed:
+    deadline_s = 5 if error and "deadline" in error else 300
+    with verda.deployed("bad", replicas=1, deadline_s=deadline_s, start=start) as deployed:
         execution = deployed.run(path)
         assert completed(execution) == error
         assert len(deployed.notes("began")) == (0 if start else 1)

@@ -71,7 +71,8 @@ def test_a_deployment_from_its_creation_to_its_end(verda: Verda, tmp_path: Path)
     assert raised.value.code == "not_found"
     with pytest.raises(InferenceClientError, match="404"):
         inference.run({}, path="job")
-    assert verda.gateway.request("GET", "/status/whole-life", headers={"X-Inference-Id": "my-own-id"}).status == 404
+    for what in ("status", "result"):
+        assert verda.gateway.request("GET", f"/{what}/whole-life", headers={"X-Inference-Id": "my-own-id"}).status == 404
 
 
 def test_without_credentials_whoever_is_on_this_machine_may_do_all_that(shell: Terminal) -> None:
@@ -87,6 +88,15 @@ def test_a_token_that_has_expired_is_made_anew(verda: Verda, monkeypatch: pytest
     """By the refresh token: the SDK doesn't have the secret any more."""
     client = verda.client
     client._authentication._client_secret = "forgotten"
+    expired = client._authentication._expires_at
+    monkeypatch.setattr("verda.authentication._authentication.time", SimpleNamespace(time=lambda: expired))
+    assert client.job_deployments.get() == []
+    assert client._authentication._expires_at == expired + 3600
+
+
+def test_a_refresh_that_is_refused_is_followed_by_the_secret(verda: Verda, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = verda.client
+    client._authentication._refresh_token = "nobody's"
     expired = client._authentication._expires_at
     monkeypatch.setattr("verda.authentication._authentication.time", SimpleNamespace(time=lambda: expired))
     assert client.job_deployments.get() == []
@@ -194,7 +204,7 @@ def test_a_container_keeps_its_name_in_an_update_to_another_image(verda: Verda) 
         found.containers[0].exposed_port = 9000
         updated = verda.jobs.update("renamed", found)
         assert (updated.containers[0].name, updated.containers[0].exposed_port) == ("other-0", 9000)
-        with pytest.raises(APIException, match="there is no container") as raised:
+        with pytest.raises(APIException, match="there is no such container") as raised:
             verda.jobs.update("renamed", found)  # there is none of that name any more
         assert raised.value.code == "invalid_request"
 

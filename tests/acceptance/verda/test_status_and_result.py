@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,15 @@ import pytest
 from verda.inference_client import AsyncStatus
 
 from batchflow.callrecords import new_call
-from batchflow.store.calls import JobDeployments
+from batchflow.deployments.retention import Retention
+from batchflow.engines.local.engine import LocalEngine
+from batchflow.settings import Settings
+from batchflow.store.deployments import JobDeployments
 from batchflow.store.directory import DirectoryStore
-from tests.acceptance.command import until
+from tests.acceptance.command import HANG_S, until
 from tests.acceptance.verda.kit import Deployed, Verda, completed, wait_for
 
+DAY_S = 86_400
 BINARY = bytes(range(256)) * 5000
 
 
@@ -67,6 +72,31 @@ def test_a_replica_that_is_not_ready_yet_leaves_its_call_in_the_queue(verda: Ver
         execution = deployed.run("job")
         until(lambda: deployed.notes("up"), "the replica")
         assert execution.status_json()["Status"] == "Queue"
+
+
+def test_a_result_of_nobody(deployed: Deployed) -> None:
+    assert not_found(deployed, "nobody")
+
+
+def test_a_call_is_kept_for_a_day_after_its_end(verda: Verda) -> None:
+    """Retention with a clock that is ahead looks through the gateway's own store."""
+    store, ahead_s = Path(verda.gateway.store), float(DAY_S - 100)
+    engine = LocalEngine(Settings(engine="local", store=str(store), local_dir=str(store / "local")), os.environ)
+    retention = Retention(JobDeployments(DirectoryStore(store)), engine, lambda: time.time() + ahead_s)
+    with verda.deployed("forgetful") as deployed:
+        execution = deployed.run("echo", {"n": 1}, id="mine")
+        assert completed(execution) is None
+        records = JobDeployments(DirectoryStore(store)).find("forgetful")
+        assert records is not None
+        until(lambda: not records.running(), "a free slot")
+        assert not retention.remove_old("forgetful", time.monotonic() + HANG_S)
+        assert (execution.status_json()["Status"], execution.result()) == ("Completed", {"n": 1})
+        ahead_s += 200
+        assert not retention.remove_old("forgetful", time.monotonic() + HANG_S)
+        assert deployed.fetch("status", "mine").status == 404
+        assert not_found(deployed, "mine")
+        assert completed(deployed.run("echo", {"n": 2}, id="mine")) is None  # the id is free
+        assert deployed.execution("mine").result() == {"n": 2}
 
 
 @pytest.mark.parametrize(
@@ -168,11 +198,11 @@ def test_the_time_to_live_is_of_waiting_only(verda: Verda) -> None:
 
 
 def test_the_deadline_with_and_without_a_reply(verda: Verda) -> None:
-    with verda.deployed("limited", replicas=2, deadline_s=4) as deployed:
+    with verda.deployed("limited", replicas=2, deadline_s=8) as deployed:
         working, lingering = deployed.run("gate?name=never"), deployed.run("linger", {"kept": True})
         assert completed(lingering) is None
-        assert completed(working) == "deadline of 4s exceeded"
-        assert failed(deployed, working.id, "deadline of 4s exceeded")
+        assert completed(working) == "deadline of 8s exceeded"
+        assert failed(deployed, working.id, "deadline of 8s exceeded")
         assert lingering.result() == {"kept": True}
 
 

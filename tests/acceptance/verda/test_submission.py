@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,6 +147,7 @@ def test_an_id_is_made_if_none_is_given(deployed: Deployed) -> None:
     ids = {deployed.run("echo").id for _ in range(3)}
     assert len(ids) == 3
     for id in ids:
+        assert str(uuid.UUID(id)) == id
         assert seen(deployed, id)[2]["x-inference-id"] == id
 
 
@@ -169,6 +171,16 @@ def test_an_id_that_is_kept_is_a_conflict_and_changes_nothing(deployed: Deployed
         deployed.run("echo", {"n": 3}, id="twice")
     assert first.result() == {"n": 1}
     assert deployed.began().count("twice") == 1
+
+
+def test_an_id_is_of_one_deployment(deployed: Deployed) -> None:
+    with deployed.verda.deployed("other-taker") as other:
+        for number, one in enumerate((deployed, other)):
+            assert completed(one.run("echo", {"n": number}, id="of-both")) is None
+        assert [one.execution("of-both").result() for one in (deployed, other)] == [{"n": 0}, {"n": 1}]
+        alone = deployed.run("echo", id="of-one")
+        assert completed(alone) is None
+        assert [other.fetch(what, "of-one").status for what in ("status", "result")] == [404, 404]
 
 
 def test_the_health_path_starts_nothing(verda: Verda) -> None:
@@ -225,6 +237,8 @@ def test_a_body_up_to_the_limit_and_no_larger(shell: Terminal) -> None:
             assert (answer.status, set(answer.json())) == (413, {"code", "message"})
         assert deployed.fetch("status", "too-large").status == 404
         assert deployed.request("POST", "/echo", b"x", X_Inference_Id="too-large").status == 202  # nothing of it stayed
+        assert completed(deployed.run("typeless?bytes=1000")) is None
+        assert completed(deployed.run("typeless?bytes=1001")) == "container replied with more than 1000 bytes"
 
 
 def test_large_bodies_stay_out_of_memory(verda: Verda) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchflow.deployments.scheduler import Scheduler
-from tests.contract.scheduling.kit import Namespace
+from tests.contract.scheduling.kit import Driven, Namespace
 
 
 @pytest.fixture
@@ -19,5 +18,5 @@ def space(tmp_path: Path) -> Iterator[Namespace]:
 
 
 @pytest.fixture
-def scheduler(space: Namespace) -> Scheduler:
+def scheduler(space: Namespace) -> Driven:
     return space.scheduler()

@@ -15,14 +15,14 @@ from typing import Any
 
 from batchflow.callrecords import CallRequest, Ending, JobDeploymentRecord
 from batchflow.deployments.calls import Arrivals, Calls
-from batchflow.deployments.scheduler import Scheduler
+from batchflow.deployments.scheduler import IDLE_PAUSE_S, Scheduler
 from batchflow.engines.local.engine import LocalEngine
 from batchflow.engines.local.folder import RunFolder
 from batchflow.settings import Settings
 from batchflow.spec.computeresource import Rules
 from batchflow.spec.jobdeployment import parse_job_deployment, to_document
 from batchflow.spec.reader import document_of
-from batchflow.store.calls import CallRecords, DeploymentRecords, JobDeployments
+from batchflow.store.deployments import CallRecords, DeploymentRecords, JobDeployments
 from batchflow.store.open import open_store
 from batchflow.store.protocol import Store
 
@@ -79,6 +79,19 @@ ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forev
 Json = dict[str, Any]
 
 
+class Driven(Scheduler):
+    """One that works when a test says so, and whether it leads or not."""
+
+    def tick(self) -> bool:
+        """Visit every deployment; whether there is something to be seen to soon."""
+        return any([self.visit(name) < IDLE_PAUSE_S for name in self._all.names()])
+
+    def clean(self) -> None:
+        """All that it does beside."""
+        self.drop_expired()
+        self.remove(old=True)
+
+
 class Namespace:
     """In `folder`; several objects may be of the same one, in any processes. Its store is there, too, or at `url`; `store`: a way to it."""
 
@@ -92,8 +105,8 @@ class Namespace:
         self.rules = RULES
         self._arrivals = Arrivals()
 
-    def scheduler(self, **given: Any) -> Scheduler:
-        return Scheduler(self.store, self.engine, self.settings, lambda: self.rules, **given)
+    def scheduler(self, **given: Any) -> Driven:
+        return Driven(self.store, self.engine, self.settings, lambda: self.rules, **given)
 
     def deploy(self, name: str = "app", *, replicas: int = 2, compute: str = "CPUNode", **env: str) -> DeploymentRecords:
         (self.folder / "app.py").write_text(APP)
@@ -173,7 +186,7 @@ def scheduler_process(space: Namespace, lease_s: float, name: str = "scheduler")
         return subprocess.Popen(command, cwd=REPOSITORY, stderr=log)
 
 
-def until(scheduler: Scheduler, holds: Callable[[], Any], what: str = "") -> Any:
+def until(scheduler: Driven, holds: Callable[[], Any], what: str = "") -> Any:
     """Have the scheduler work until it is so; returns the first true value."""
     deadline = time.monotonic() + HANG_S
     while not (value := holds()):
@@ -183,7 +196,7 @@ def until(scheduler: Scheduler, holds: Callable[[], Any], what: str = "") -> Any
     return value
 
 
-def ended(scheduler: Scheduler, call: CallRecords) -> Ending:
+def ended(scheduler: Driven, call: CallRecords) -> Ending:
     """How the call ended, once its slot is free."""
     name = call.ref.call
     records = DeploymentRecords(call.store, call.ref.deployment, call.ref.deployment_id)

@@ -8,11 +8,10 @@ from pathlib import Path
 from threading import Event
 
 from batchflow import logs
-from batchflow.deployments.scheduler import Scheduler
-from tests.contract.scheduling.kit import Namespace
+from tests.contract.scheduling.kit import Driven, Namespace
 
 
-def run(scheduler: Scheduler, stop: Event) -> None:
+def run(scheduler: Driven, stop: Event) -> None:
     """As `Scheduler.run`, without a lease."""
     while not stop.wait(0.2):
         scheduler.tick()

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from batchflow.deployments.calls import Calls
-from batchflow.deployments.scheduler import Scheduler
+from batchflow.deployments.calls import COMPLETED, Calls
+from batchflow.deployments.listing import latest_calls
 from batchflow.spec.computeresource import ComputeResource
-from tests.contract.scheduling.kit import Namespace, ended, until, waiting
+from tests.contract.scheduling.kit import Driven, Namespace, ended, until, waiting
 
 
-def test_the_deadline_ends_a_replica_whatever_it_does(space: Namespace, scheduler: Scheduler) -> None:
+def test_the_deadline_ends_a_replica_whatever_it_does(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy()
     call = space.enter(records, "long", deadline_s=1, work_s=600)
     assert ended(scheduler, call).error == "deadline of 1s exceeded"
@@ -22,7 +22,7 @@ def test_the_deadline_ends_a_replica_whatever_it_does(space: Namespace, schedule
     assert len(space.notes("down")) == 1
 
 
-def test_a_replica_that_never_gets_healthy_ends_at_its_deadline(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_replica_that_never_gets_healthy_ends_at_its_deadline(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(UNHEALTHY="1")
     call = space.enter(records, "never", deadline_s=1)
     assert ended(scheduler, call).error == "deadline of 1s exceeded"
@@ -32,7 +32,7 @@ def test_a_replica_that_never_gets_healthy_ends_at_its_deadline(space: Namespace
 @pytest.mark.parametrize(
     ("code", "error"), [("3", "process exited with code 3"), ("0", "replica exited before accepting the job")], ids=["crash", "exit"]
 )
-def test_a_replica_that_ends_at_its_start(space: Namespace, scheduler: Scheduler, code: str, error: str) -> None:
+def test_a_replica_that_ends_at_its_start(space: Namespace, scheduler: Driven, code: str, error: str) -> None:
     records = space.deploy(AT_START=code)
     call = space.enter(records, "early")
     ending = ended(scheduler, call)
@@ -41,7 +41,7 @@ def test_a_replica_that_ends_at_its_start(space: Namespace, scheduler: Scheduler
 
 
 @pytest.mark.parametrize(("code", "error"), [(7, "process exited with code 7"), (0, "")])
-def test_a_replica_that_ends_before_it_replies(space: Namespace, scheduler: Scheduler, code: int, error: str) -> None:
+def test_a_replica_that_ends_before_it_replies(space: Namespace, scheduler: Driven, code: int, error: str) -> None:
     records = space.deploy()
     call = space.enter(records, "no-reply", crash=code)
     ending = ended(scheduler, call)
@@ -49,7 +49,7 @@ def test_a_replica_that_ends_before_it_replies(space: Namespace, scheduler: Sche
     assert space.began() == ["no-reply"]
 
 
-def test_a_bad_reply_and_a_bad_exit_code(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_bad_reply_and_a_bad_exit_code(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy()
     bad_reply = space.enter(records, "bad-reply", status=500, exit=1)
     bad_exit = space.enter(records, "bad-exit", exit=4)
@@ -57,7 +57,7 @@ def test_a_bad_reply_and_a_bad_exit_code(space: Namespace, scheduler: Scheduler)
     assert ended(scheduler, bad_exit).error == "process exited with code 4"
 
 
-def test_a_replica_that_stays_after_its_reply_keeps_its_slot_until_its_deadline(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_replica_that_stays_after_its_reply_keeps_its_slot_until_its_deadline(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     staying = space.enter(records, "staying", deadline_s=6, stays=True)
     following = space.enter(records, "following")
@@ -70,7 +70,7 @@ def test_a_replica_that_stays_after_its_reply_keeps_its_slot_until_its_deadline(
     assert space.most_at_once() == 1
 
 
-def test_the_logs_of_replica_and_courier_are_kept(space: Namespace, scheduler: Scheduler) -> None:
+def test_the_logs_of_replica_and_courier_are_kept(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy()
     call = space.enter(records, "logged")
     ended(scheduler, call)
@@ -78,7 +78,7 @@ def test_the_logs_of_replica_and_courier_are_kept(space: Namespace, scheduler: S
     assert b"delivering" in (call.log("courier") or b"")
 
 
-def test_a_replica_whose_engine_is_killed(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_replica_whose_engine_is_killed(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     call = space.enter(records, "lost", work_s=600)
     until(scheduler, lambda: space.began())
@@ -88,7 +88,7 @@ def test_a_replica_whose_engine_is_killed(space: Namespace, scheduler: Scheduler
     assert space.began() == ["lost", "next"]
 
 
-def test_a_call_that_is_stopped(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_call_that_is_stopped(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     running = space.enter(records, "running", work_s=600)
     queued = space.enter(records, "queued")
@@ -100,7 +100,21 @@ def test_a_call_that_is_stopped(space: Namespace, scheduler: Scheduler) -> None:
     assert space.began() == ["running"]
 
 
-def test_a_call_of_a_deployment_whose_compute_is_not_offered_any_more(space: Namespace, scheduler: Scheduler) -> None:
+def test_one_that_has_answered_and_does_not_exit_can_be_stopped(space: Namespace, scheduler: Driven) -> None:
+    records = space.deploy(replicas=1)
+    call = space.enter(records, "staying", work_s=0, stays=True)
+    until(scheduler, lambda: call.ending())
+    [view] = latest_calls(records, 5).calls
+    assert (view.status, view.message) == (COMPLETED, "its process has not exited, and keeps its replica")
+    assert Calls(records).stop("staying")
+    ending = ended(scheduler, call)
+    assert (ending.error, call.reply() is not None, call.stop_reason()) == ("", True, "stopped")
+    assert not Calls(records).stop("staying"), "nothing of it runs"
+    [view] = latest_calls(records, 5).calls
+    assert view.message == ""
+
+
+def test_a_call_of_a_deployment_whose_compute_is_not_offered_any_more(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     space.rules = replace(space.rules, compute=(ComputeResource("Other"),))
     calls = [space.enter(records, f"call-{number}") for number in range(2)]
@@ -109,7 +123,7 @@ def test_a_call_of_a_deployment_whose_compute_is_not_offered_any_more(space: Nam
     assert space.runs() == []
 
 
-def test_a_call_that_the_engine_refuses(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_call_that_the_engine_refuses(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     record = records.load()
     assert record is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchflow.deployments.calls import Calls
-from batchflow.store.calls import DeploymentRecords
+from batchflow.store.deployments import DeploymentRecords
 from tests.contract.scheduling.kit import HANG_S, Namespace, ended, scheduler_process
 
 MANY = 1000

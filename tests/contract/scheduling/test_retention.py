@@ -13,17 +13,16 @@ import pytest
 from batchflow.callrecords import new_call
 from batchflow.deployments import retention
 from batchflow.deployments import scheduler as scheduling
-from batchflow.deployments.scheduler import Scheduler
 from batchflow.engines.local.engine import LocalEngine
-from batchflow.store.calls import DeploymentRecords, JobDeployments
+from batchflow.store.deployments import DeploymentRecords, JobDeployments
 from batchflow.store.directory import DirectoryStore
-from tests.contract.scheduling.kit import HANG_S, Namespace, ended, until
+from tests.contract.scheduling.kit import HANG_S, Driven, Namespace, ended, until
 from tests.unit.stored_calls import Unreliable
 
 DAY_S = 86_400
 
 
-def later(space: Namespace, seconds: float) -> Scheduler:
+def later(space: Namespace, seconds: float) -> Driven:
     """One whose clock is ahead."""
     return space.scheduler(clock=lambda: time.time() + seconds)
 

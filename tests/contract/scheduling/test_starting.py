@@ -13,11 +13,10 @@ import pytest
 
 from batchflow.callrecords import JobDeploymentRecord
 from batchflow.deployments.calls import Calls
-from batchflow.deployments.scheduler import Scheduler
 from batchflow.errors import Unreachable
-from batchflow.store.calls import DeploymentRecords, Waiting
+from batchflow.store.deployments import DeploymentRecords, Waiting
 from batchflow.store.directory import DirectoryStore
-from tests.contract.scheduling.kit import HANG_S, Namespace, ended, until, waiting
+from tests.contract.scheduling.kit import HANG_S, Driven, Namespace, ended, until, waiting
 
 
 def set_replicas(records: DeploymentRecords, count: int) -> None:
@@ -27,7 +26,7 @@ def set_replicas(records: DeploymentRecords, count: int) -> None:
     records.save(record)
 
 
-def test_of_three_calls_two_run_and_the_third_starts_when_one_is_over(space: Namespace, scheduler: Scheduler) -> None:
+def test_of_three_calls_two_run_and_the_third_starts_when_one_is_over(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=2)
     calls = [space.enter(records, f"call-{number}", gate=space.gate(str(number))) for number in range(3)]
     names = [call.ref.call for call in calls]
@@ -45,7 +44,7 @@ def test_of_three_calls_two_run_and_the_third_starts_when_one_is_over(space: Nam
     assert (records.running(), waiting(records), space.most_at_once()) == ([], [], 2)
 
 
-def test_calls_start_in_the_order_of_their_arrival(space: Namespace, scheduler: Scheduler) -> None:
+def test_calls_start_in_the_order_of_their_arrival(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     calls = [space.enter(records, f"call-{number}") for number in range(4)]
     for call in calls:
@@ -70,7 +69,7 @@ def test_a_store_in_s3_does_as_well(tmp_path: Path, moto: str, monkeypatch: pyte
     assert (list(space.store.list("deployments/")), space.runs()) == ([], [])
 
 
-def test_a_changed_number_of_replicas_counts_at_once(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_changed_number_of_replicas_counts_at_once(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     calls = [space.enter(records, f"call-{number}", gate=space.gate("all")) for number in range(4)]
     until(scheduler, lambda: len(space.began()) == 1)
@@ -83,7 +82,7 @@ def test_a_changed_number_of_replicas_counts_at_once(space: Namespace, scheduler
     assert [ended(scheduler, call).error for call in calls] == [""] * 4
 
 
-def test_nothing_starts_while_a_deployment_is_paused_and_what_runs_goes_on(space: Namespace, scheduler: Scheduler) -> None:
+def test_nothing_starts_while_a_deployment_is_paused_and_what_runs_goes_on(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=2)
     first = space.enter(records, "first", gate=space.gate("first"))
     until(scheduler, lambda: space.began())
@@ -123,7 +122,7 @@ def test_calls_expire_also_when_there_is_no_slot_for_them(space: Namespace, paus
     assert ended(scheduler, running).error == ""
 
 
-def test_a_purge_leaves_what_runs(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_purge_leaves_what_runs(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     running = space.enter(records, "running", gate=space.gate("running"))
     queued = [space.enter(records, f"call-{number}") for number in range(5)]
@@ -137,7 +136,7 @@ def test_a_purge_leaves_what_runs(space: Namespace, scheduler: Scheduler) -> Non
     assert space.began() == ["running", "later"]
 
 
-def test_a_deleted_deployment_stops_its_replicas_and_then_is_forgotten(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_deleted_deployment_stops_its_replicas_and_then_is_forgotten(space: Namespace, scheduler: Driven) -> None:
     records = space.deploy(replicas=1)
     running = space.enter(records, "running", work_s=600)
     space.enter(records, "queued")
@@ -147,14 +146,14 @@ def test_a_deleted_deployment_stops_its_replicas_and_then_is_forgotten(space: Na
     assert space.deployments.find("app") is not None, "forgotten while its replica runs"
     until(scheduler, lambda: running.stop_reason())
     assert running.stop_reason() == "deployment deleted"
-    until(scheduler, lambda: not records.running())
+    assert ended(scheduler, running).error == "deployment deleted"
     scheduler.clean()
     assert (space.deployments.find("app"), [*space.store.list("deployments/")], space.runs()) == (None, [], [])
     assert (space.began(), len(space.notes("down"))) == (["running"], 1)
     assert space.deploy().deployment_id != records.deployment_id
 
 
-def test_a_deployment_that_can_not_be_read_does_not_hold_up_others(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_deployment_that_can_not_be_read_does_not_hold_up_others(space: Namespace, scheduler: Driven) -> None:
     broken = space.deployments.create("a-broken-one", JobDeploymentRecord({"scaling": "?"}, "2026-01-01T00:00:00.000Z"))
     assert broken is not None
     space.enter(broken, "waits")
@@ -163,7 +162,7 @@ def test_a_deployment_that_can_not_be_read_does_not_hold_up_others(space: Namesp
     assert scheduler.tick(), "it is tried again soon"
 
 
-def test_a_scheduler_that_is_late_does_not_run_a_call_again(space: Namespace, scheduler: Scheduler) -> None:
+def test_a_scheduler_that_is_late_does_not_run_a_call_again(space: Namespace, scheduler: Driven) -> None:
     """It saw the call wait, and slept; meanwhile another scheduler saw to all of it."""
     records = space.deploy()
     call = space.enter(records, "once")
@@ -206,7 +205,7 @@ def test_what_is_out_of_reach_is_tried_again_with_pauses_and_logged_once(space: 
         store.down.clear()
         while call.ending() is None:
             assert time.monotonic() < deadline, "it has given up"
-            scheduler.wake()
+            scheduler.wake("app")
             time.sleep(0.1)
     finally:
         stop.set()
