@@ -80,6 +80,8 @@ class _Courier:
             _log.error("the call was delivered or ended before this courier started, and is not delivered again")
             self._end(REPLY_LOST)  # no effect if it has ended
             self._give_up()
+        elif "stop.json" in done:
+            _log.info("the call was stopped before this courier started, and is not delivered")
         else:
             self._end_by(self._delivered())
         self._shutdown.asked.wait()

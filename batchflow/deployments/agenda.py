@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from threading import Lock
 
 __all__ = ["Agenda"]
@@ -15,7 +15,7 @@ _BEING_VISITED = float("inf")
 class Agenda:
     """So that one with much to do holds up no other, and idle ones, as most are, cost little. Any thread may use it.
 
-    A deployment is visited by one thread at a time: from when `due` names it until `visited` is called. `clock` gives seconds.
+    A deployment is visited by one thread at a time: from when `take` names it until `visited` is called. `clock` gives seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,6 +23,7 @@ class Agenda:
         self._lock = Lock()
         self._due_at: dict[str, float] = {}
         self._being_visited: set[str] = set()
+        self._put_on: set[str] = set()  # by `soon`, since the names were listed last
 
     @property
     def is_empty(self) -> bool:
@@ -30,26 +31,35 @@ class Agenda:
         return not self._due_at
 
     def set_names(self, names: Collection[str]) -> None:
-        """All that there were a moment ago. A new one is due at once; one that was put on `soon` meanwhile stays."""
+        """All that there were a moment ago. A new one is due at once; one that was put on it by `soon` meanwhile stays."""
         with self._lock:
-            kept = {name: at for name, at in self._due_at.items() if at == _SOON or name in names}
+            kept = {name: at for name, at in self._due_at.items() if name in self._put_on or name in names}
             self._due_at = {name: _SOON for name in names} | kept
+            self._put_on.clear()
 
     def soon(self, name: str) -> None:
         """Have it visited as soon as may be; if that is being done, once more."""
         with self._lock:
             self._due_at[name] = _SOON
+            self._put_on.add(name)
 
-    def due(self) -> Iterator[str]:
-        """Those to be visited now, the longest overdue first."""
-        now = self._clock()
+    def due(self) -> int:
+        """How many are to be visited now."""
         with self._lock:
-            due = sorted((at, name) for name, at in self._due_at.items() if at <= now and name not in self._being_visited)
-        for _, name in due:
-            with self._lock:
+            return len(self._due())
+
+    def take(self) -> str | None:
+        """The one to be visited now that is overdue the longest; None if none is."""
+        with self._lock:
+            _, name = min(self._due(), default=(0.0, None))
+            if name is not None:
                 self._due_at[name] = _BEING_VISITED
                 self._being_visited.add(name)
-            yield name
+            return name
+
+    def _due(self) -> list[tuple[float, str]]:
+        now = self._clock()
+        return [(at, name) for name, at in self._due_at.items() if at <= now and name not in self._being_visited]
 
     def visited(self, name: str, pause_s: float) -> None:
         """It is due again after that time, if not sooner, and if it is still there."""

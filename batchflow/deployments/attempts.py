@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from batchflow.errors import Unreachable
@@ -34,3 +34,8 @@ class Attempts:
             return None
         self._failed.pop(what, None)
         return result
+
+    def keep_only(self, whats: Collection[str]) -> None:
+        """Forget all others, which are not tried again."""
+        for what in self._failed.keys() - set(whats):
+            self._failed.pop(what, None)

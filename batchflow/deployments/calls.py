@@ -107,7 +107,7 @@ class Calls:
         return result, body
 
     def stop(self, client_id: str) -> bool:
-        """Drop the call, or have its replica stopped, even if that has answered; False, and no effect, if nothing of it runs.
+        """Drop the call, or have its replica stopped, even if that has answered; False, and no effect, if it has ended and is gone.
 
         Raises NotFound.
         """

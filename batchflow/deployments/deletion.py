@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from batchflow.deployments.logsaving import LogSaver
 from batchflow.deployments.retention import Retention
 from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Engine
@@ -18,7 +17,7 @@ class Deletion:
 
     def __init__(self, records: DeploymentRecords, engine: Engine) -> None:
         self._records = records
-        self._watcher = Watcher(engine, time.time, LogSaver(engine))
+        self._watcher = Watcher(engine, time.time)
         self._retention = Retention(JobDeployments(records.store), engine, time.time)
 
     def advance(self) -> None:

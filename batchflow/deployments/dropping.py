@@ -11,20 +11,20 @@ from batchflow.deployments.endings import expired_error
 from batchflow.store.deployments import CallRecords, DeploymentRecords, Waiting
 from batchflow.store.parallel import in_parallel
 
-__all__ = ["drop", "drop_all", "drop_expired"]
+__all__ = ["DROPPED", "drop", "drop_all", "drop_expired"]
 
-_DROPPED: Final = "dropped"  # the token of slots for calls that the Watcher is to complete
+DROPPED: Final = "dropped"  # the token of slots for calls that a scheduler is to complete
 
 
 def drop(records: DeploymentRecords, waiting: Waiting, error: str) -> bool:
-    """Complete a call with that error, or with the one that it was dropped for before; False, and no effect, if it was started.
+    """Complete a call with that error, or with the one that it was dropped for before; False, and no effect, if it has had a replica.
 
-    One that was to be started, and lost its slot before it had a replica, is completed in the scheduler's next moment.
+    One that was to be started, and has none yet, is completed in the scheduler's next moment: somebody may be just creating it.
     """
     call = records.call(waiting.call)
     fate = call.decide(Fate(error))
     if not fate.error:
-        return _drop_given_up(records, call, error)
+        return _drop_without_replica(records, call, error)
     call.end(Ending(fate.error, time.time()))
     records.no_longer_waits(waiting)
     return True
@@ -39,13 +39,12 @@ def drop_expired(records: DeploymentRecords, waiting: Waiting) -> bool:
     return drop(records, waiting, expired_error(request.ttl_s))
 
 
-def _drop_given_up(records: DeploymentRecords, call: CallRecords, error: str) -> bool:
-    """Of a call that is decided to be started: drop it if it has neither a slot nor a replica."""
-    # In this order: a call that has a slot keeps it until after it was submitted.
-    if records.claims(call.ref.call) or call.names() & {"submitted", "delivered.json", "ended.json"}:
+def _drop_without_replica(records: DeploymentRecords, call: CallRecords, error: str) -> bool:
+    """Of a call that is decided to be started: drop it if it has had no replica. Until then it waits, slot or not."""
+    if call.names() & {"submitted", "delivered.json", "ended.json"}:
         return False
-    call.ask_to_stop(error)  # then nobody creates a replica
-    records.claim(call.ref.call, _DROPPED)
+    call.ask_to_stop(error)  # then nobody creates a replica, and one that was just created is given nothing
+    records.claim(call.ref.call, DROPPED)
     return True
 
 

@@ -17,7 +17,7 @@ __all__ = ["CallList", "CallView", "DeploymentView", "call_view", "deployment_vi
 
 _WAITS: Final = "waits for a free replica"
 _PAUSED: Final = "the deployment is paused"
-_GOES_ON: Final = "its process has not exited, and keeps its replica"
+_GOES_ON: Final = "its replica is not gone yet, and keeps its slot"
 _STARTS: Final = "its replica starts, or is not healthy yet"
 
 

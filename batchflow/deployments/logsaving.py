@@ -19,7 +19,8 @@ _log = logging.getLogger(__name__)
 
 LOG_BYTES: Final = 2**20
 WITHIN_S: Final = 10.0
-_THREADS: Final = 8
+_THREADS: Final = 4  # of a deployment: another's node that does not answer holds up none of its logs
+_MOST_WAITING: Final = 1000  # of a deployment; beyond that the oldest, which are late, are given up
 
 
 class Saving:
@@ -39,16 +40,13 @@ class Saving:
 
 
 class LogSaver:
-    """Any thread may use it. `wake` is called with a deployment's name whenever logs of it are saved.
+    """Of one deployment. `wake` is called whenever a call's logs are saved. Its threads live as long as there are logs to be saved."""
 
-    Its threads live as long as there are logs to be saved.
-    """
-
-    def __init__(self, engine: Engine, wake: Callable[[str], object] = lambda name: None) -> None:
+    def __init__(self, engine: Engine, wake: Callable[[], object]) -> None:
         self._engine = engine
         self._wake = wake
         self._lock = Lock()
-        self._queue: deque[tuple[CallRecords, Collection[tuple[str, str]], Saving]] = deque()
+        self._queue: deque[tuple[CallRecords, Collection[tuple[str, str]], Saving]] = deque(maxlen=_MOST_WAITING)
         self._threads = 0
 
     def save(self, call: CallRecords, containers: Collection[tuple[str, str]]) -> Saving:
@@ -58,11 +56,11 @@ class LogSaver:
             saving.finish()
             return saving
         with self._lock:
-            self._queue.append((call, containers, saving))
             if self._threads < _THREADS:
-                self._threads += 1
                 # A daemon: a node that does not answer keeps no process from its end.
-                Thread(target=self._work, name="logs", daemon=True).start()
+                Thread(target=self._work, name="logs", daemon=True).start()  # which may fail
+                self._threads += 1
+            self._queue.append((call, containers, saving))
         return saving
 
     def _work(self) -> None:
@@ -78,7 +76,7 @@ class LogSaver:
                 _log.exception("logs not saved", extra={"call": call.ref.call})
             finally:
                 saving.finish()
-                self._wake(call.ref.deployment)
+                self._wake()
 
     def _save(self, call: CallRecords, containers: Collection[tuple[str, str]]) -> None:
         """As far as they can be had: the call has its result without them. Where one can't, the pod's others can't either."""

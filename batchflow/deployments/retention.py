@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,11 +33,13 @@ class _Sweep:
     """How far the removal of a deployment's old calls has come.
 
     Attributes:
+        deployment_id: of that deployment.
         asked_to: none up to this call is asked again whether it is unfinished.
         got_to: where it goes on if there was no time left; empty: it begins anew.
         error: the first that it met since it began.
     """
 
+    deployment_id: str
     asked_to: str = ""
     got_to: str = ""
     error: Exception | None = None
@@ -54,8 +56,14 @@ class Retention:
         self._engine = engine
         self._clock = clock
         self._look_again: dict[str, float] = {}  # by name: when the next call may expire, on the monotonic clock
-        self._sweeps: dict[str, _Sweep] = {}  # by deployment id
+        self._sweeps: dict[str, _Sweep] = {}  # by name
         self._left_over_since: dict[str, float] = {}
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forget what is known of all other deployments."""
+        for name in self._look_again.keys() - set(names):
+            self._look_again.pop(name, None)
+        self._sweeps = {name: sweep for name, sweep in self._sweeps.items() if name in names}
 
     def drop_expired(self, name: str) -> None:
         """Drop the deployment's calls that expired in the queue, at most LOOK_AGAIN_S late."""
@@ -87,7 +95,6 @@ class Retention:
             for _ in in_parallel(lambda call: self._delete_workflow(records.call(call)), records.calls()):
                 pass
             self._all.forget(records)
-            self._sweeps.pop(records.deployment_id, None)
 
     def remove_old(self, name: str, until: float) -> bool:
         """Remove the deployment's calls that ended a day ago, and what was left by whoever was killed; it looks at every call to do so.
@@ -101,7 +108,9 @@ class Retention:
 
     def _remove_old(self, records: DeploymentRecords, until: float) -> bool:
         """Calls arrive in the order of their names, so the first that is too young ends it. Those whose replica still runs are kept."""
-        sweep = self._sweeps.setdefault(records.deployment_id, _Sweep())
+        sweep = self._sweeps.get(records.name)
+        if sweep is None or sweep.deployment_id != records.deployment_id:
+            sweep = self._sweeps[records.name] = _Sweep(records.deployment_id)
         running = frozenset(records.running())
         now = self._clock()
         rest = dropwhile(lambda name: name <= sweep.got_to, records.calls())

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Final
 
 from batchflow.callrecords import CallRef, CallRequest, Ending, Fate, JobDeploymentRecord
-from batchflow.deployments.dropping import drop_expired
+from batchflow.deployments.dropping import DROPPED, drop_expired
 from batchflow.deployments.endings import failed_to_start
 from batchflow.engines.protocol import Engine
 from batchflow.errors import InvalidInput
@@ -28,15 +28,16 @@ from batchflow.spec.computeresource import Rules
 from batchflow.spec.jobdeployment import from_document
 from batchflow.store.deployments import PAUSED, TERMINATING, CallRecords, DeploymentRecords
 
-__all__ = ["NOT_STARTED_ANY_MORE", "Starter"]
+__all__ = ["GIVEN_UP", "HAD_A_REPLICA", "Starter", "max_replicas"]
 
 _log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 20  # calls of a deployment; then it is the others' turn
 # A claim that does not lead to a replica is taken back in the next moment, unless its scheduler was killed in between.
 ABANDONED_S: Final = 60.0
-# A call with any of these records has had a replica, or is to have none: it is only watched.
-NOT_STARTED_ANY_MORE: Final = frozenset({"submitted", "delivered.json", "stop.json", "ended.json"})
+# A call with any of these records is only watched; with one of those it is to have no replica, if it has none.
+HAD_A_REPLICA: Final = frozenset({"submitted", "delivered.json"})
+GIVEN_UP: Final = frozenset({"stop.json", "ended.json"})
 
 
 class Starter:
@@ -58,7 +59,7 @@ class Starter:
         """Start waiting calls in order of arrival, as long as there are free slots, and at most AT_ONCE."""
         for waiting in islice(records.waiting(), AT_ONCE):
             running = records.running()
-            if len(running) >= _max_replicas(record):
+            if len(running) >= max_replicas(record):
                 return
             if waiting.call in running:  # see `go_on`
                 continue
@@ -77,6 +78,19 @@ class Starter:
             self._withdraw_abandoned(records, call)
             return
         self._others_since.pop(call.ref, None)
+
+    def give_up(self, records: DeploymentRecords, name: str) -> None:
+        """Complete a call that has a slot, and was asked to stop before it had a replica that is known.
+
+        Whoever else has claimed its slot may be on the way to the engine, so that it keeps it until that has come, or would have.
+        """
+        call = records.call(name)
+        if self._has_workflow(call.ref):
+            self._note_replica(records, call)
+            return
+        self._end_without_replica(records, call, call.stop_reason())
+        records.withdraw(name, DROPPED)
+        self._withdraw_abandoned(records, call)
 
     def _start(self, records: DeploymentRecords, record: JobDeploymentRecord, name: str) -> bool:
         """Start a call, or see that it can't be started any more; False if no replica may be started now, for want of slots or at all."""
@@ -103,7 +117,7 @@ class Starter:
         claimed = time.monotonic()
         if not self._claim(records, record, call.ref.call):
             return False
-        if call.names() & NOT_STARTED_ANY_MORE:  # the slot is the Watcher's to give back
+        if call.names() & (HAD_A_REPLICA | GIVEN_UP):  # its slot is given back when that is seen to
             self._leave_queue(records, call)
             return True
         if time.monotonic() - claimed > ABANDONED_S / 2:
@@ -118,7 +132,7 @@ class Starter:
         """Whether the call has a slot now, and its replica may be started."""
         records.claim(name, self._token)
         # Asked only now: whoever is to forget a terminating deployment sets that first, and then looks at the slots.
-        if len(records.running()) <= _max_replicas(record) and not (records.has_flag(TERMINATING) or records.has_flag(PAUSED)):
+        if len(records.running()) <= max_replicas(record) and not (records.has_flag(TERMINATING) or records.has_flag(PAUSED)):
             return True
         records.withdraw(name, self._token)
         return False
@@ -131,7 +145,7 @@ class Starter:
 
     def _end_without_replica(self, records: DeploymentRecords, call: CallRecords, error: str) -> None:
         """`error` is empty for one that is just being removed."""
-        if error:
+        if error and "ended.json" not in call.names():
             call.end(Ending(error, self._clock()))
             _log.info("call ended without a replica", extra={"deployment": call.ref.deployment, "call": call.ref.call, "error": error})
         self._leave_queue(records, call)
@@ -150,7 +164,7 @@ class Starter:
         abandoned = [token for token, since in others.items() if now - since > ABANDONED_S]
         for token in abandoned:
             records.withdraw(call.ref.call, token)
-        if abandoned and call.names() & NOT_STARTED_ANY_MORE:  # since this very moment: then the Watcher gives the slot back
+        if abandoned and call.names() & HAD_A_REPLICA:  # since this very moment: then the Watcher gives the slot back
             records.claim(call.ref.call, self._token)
 
     def _has_workflow(self, ref: CallRef) -> bool:
@@ -168,5 +182,6 @@ class Starter:
         return manifest
 
 
-def _max_replicas(record: JobDeploymentRecord) -> int:
+def max_replicas(record: JobDeploymentRecord) -> int:
+    """How many a deployment has at once, at most."""
     return int(record.spec["scaling"]["max_replica_count"])

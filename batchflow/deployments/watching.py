@@ -53,15 +53,15 @@ class _Watched:
 
 
 class Watcher:
-    """Of one deployment. `clock` gives Unix seconds.
+    """Of one deployment. `clock` gives Unix seconds; `wake` is called when it is worth while to look again.
 
     What it keeps in memory is only to ask the store less, for how long replicas can't be started, and the logs that are on their way.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], float], logs: LogSaver) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float], wake: Callable[[], object] = lambda: None) -> None:
         self._engine = engine
         self._clock = clock
-        self._logs = logs
+        self._logs = LogSaver(engine, wake)
         self._watched: dict[CallRef, _Watched] = {}
 
     def is_watching(self, ref: CallRef) -> bool:

@@ -168,6 +168,17 @@ def test_a_call_that_nobody_knows_any_more_is_not_delivered(store: Store) -> Non
     assert (app.requests, records.names()) == ([], frozenset())
 
 
+def test_a_call_that_was_stopped_before_is_not_delivered(store: Store) -> None:
+    """By a purge, just when its replica was created."""
+    records = started_call(store)
+    records.ask_to_stop("purged from queue")
+    with handler(lambda _: 200) as app, courier(records, app.port) as at_work:
+        at_work.thread.join(1)
+        assert at_work.thread.is_alive()
+    assert app.requests == []
+    assert not records.names() & {"delivered.json", "unanswered.json", "ended.json"}
+
+
 # The replica.
 
 

@@ -12,7 +12,6 @@ import pytest
 from batchflow.callrecords import NOT_ACCEPTED, REPLY_LOST, Ending, incomplete_error
 from batchflow.courier import courier as module
 from batchflow.deployments.calls import Calls, Result
-from batchflow.deployments.logsaving import LogSaver
 from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Observation
 from batchflow.errors import Unreachable
@@ -51,7 +50,7 @@ def judged(call: CallRecords) -> tuple[str, Result]:
     call = CallRecords(open_store(call.store.url), call.ref)
     records = DeploymentRecords(call.store, call.ref.deployment, call.ref.deployment_id)
     cluster = Cluster()
-    watcher = Watcher(cluster, time.time, LogSaver(cluster))  # type: ignore[arg-type] # all that it asks is there
+    watcher = Watcher(cluster, time.time)  # type: ignore[arg-type] # all that it asks is there
     watcher.watch(records, call, is_terminating=False)
     ending = call.ending()
     assert isinstance(ending, Ending)

@@ -9,7 +9,6 @@ from threading import Event
 import pytest
 
 from batchflow.deployments import logsaving, watching
-from batchflow.deployments.logsaving import LogSaver
 from batchflow.deployments.watching import Watcher
 from batchflow.engines.protocol import Observation
 from batchflow.store.deployments import CallRecords, DeploymentRecords
@@ -53,7 +52,7 @@ def test_a_replica_that_does_not_stop_is_killed_once_its_grace_is_over(tmp_path:
     records = DeploymentRecords(call.store, call.ref.deployment, call.ref.deployment_id)
     records.claim(call.ref.call, "token")
     cluster = Cluster()
-    watcher = Watcher(cluster, time.time, LogSaver(cluster))  # type: ignore[arg-type] # the methods that it has are all that are called
+    watcher = Watcher(cluster, time.time)  # type: ignore[arg-type] # the methods that it has are all that are called
 
     def looked() -> int:
         watcher.watch(records, call, is_terminating=False)
@@ -93,7 +92,7 @@ def silent(tmp_path: Path) -> tuple[Silent, Watcher, DeploymentRecords, CallReco
     records = DeploymentRecords(call.store, call.ref.deployment, call.ref.deployment_id)
     records.claim(call.ref.call, "token")
     cluster, woken = Silent(), Event()
-    return cluster, Watcher(cluster, time.time, LogSaver(cluster, lambda name: woken.set())), records, call, woken  # type: ignore[arg-type] # as above
+    return cluster, Watcher(cluster, time.time, woken.set), records, call, woken  # type: ignore[arg-type] # as above
 
 
 def test_a_call_ends_without_its_logs_and_its_slot_is_given_back_when_they_are_stored(tmp_path: Path) -> None:

@@ -63,14 +63,11 @@ def test_it_expires(space: Namespace, monkeypatch: pytest.MonkeyPatch, paused: b
     assert space.began() == []
 
 
-def test_one_that_has_a_slot_or_had_a_replica_is_not_dropped(space: Namespace) -> None:
+def test_one_that_had_a_replica_is_not_dropped(space: Namespace) -> None:
     records = space.deploy(replicas=1)
     call = space.enter(records, "started")
     [found] = records.waiting()
     call.decide(Fate())
-    records.claim(found.call, "somebody")
-    assert not drop(records, found, "purged from queue")
     call.mark_submitted()
-    records.release(found.call)
     assert not drop(records, found, "purged from queue")
     assert (call.stop_reason(), records.running()) == ("", [])

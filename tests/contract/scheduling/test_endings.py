@@ -105,7 +105,7 @@ def test_one_that_has_answered_and_does_not_exit_can_be_stopped(space: Namespace
     call = space.enter(records, "staying", work_s=0, stays=True)
     until(scheduler, lambda: call.ending())
     [view] = latest_calls(records, 5).calls
-    assert (view.status, view.message) == (COMPLETED, "its process has not exited, and keeps its replica")
+    assert (view.status, view.message) == (COMPLETED, "its replica is not gone yet, and keeps its slot")
     assert Calls(records).stop("staying")
     ending = ended(scheduler, call)
     assert (ending.error, call.reply() is not None, call.stop_reason()) == ("", True, "stopped")
