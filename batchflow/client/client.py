@@ -15,13 +15,13 @@ from batchflow.client import deletion, deployment, listing, pruning
 from batchflow.client.deployment import Deployment
 from batchflow.client.job import Job
 from batchflow.client.listing import ApiSummary, JobList
-from batchflow.client.plan import NO_JOB, Plan, check_plan, not_there, plan_submission
+from batchflow.client.plan import NO_JOB, Plan, check_plan, job_ref, plan_submission
 from batchflow.client.pruning import Pruned
 from batchflow.client.removal import Told
 from batchflow.client.services import Services
 from batchflow.client.upload import OnProgress, upload_local_paths
 from batchflow.enqueuer import DryRun, check_source, dry_run, list_files
-from batchflow.errors import BatchflowError, Conflict, InvalidInput
+from batchflow.errors import BatchflowError, Conflict
 from batchflow.queues.dead_letter import check_dead_letter_queue
 from batchflow.records import DeploymentRecord, JobRef, KeyRecord, check_api_name, new_job_id
 from batchflow.settings import Settings
@@ -136,13 +136,8 @@ class Client:
 
     def get(self, api: str, job_id: str) -> Job:
         """A job by its names; raises NotFound, or InvalidInput if the api is there and `job_id` can't be a job's."""
-        try:
-            ref = JobRef(api, job_id)
-        except InvalidInput:
-            if api in self._services.apis.names():
-                raise
-            raise not_there(self._services, api) from None  # the id may be that of a job deployment's job
-        return Job(self._services, api, job_id, JobRecords(self._services.store, ref).request())
+        records = JobRecords(self._services.store, job_ref(self._services, api, job_id))
+        return Job(self._services, api, job_id, records.request())
 
     def apis(self) -> list[ApiSummary]:
         """Every api that is deployed or has jobs, by name."""

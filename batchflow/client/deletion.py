@@ -9,13 +9,13 @@ from contextlib import suppress
 
 from batchflow.client.job import Job
 from batchflow.client.listing import THREADS, running_jobs
-from batchflow.client.plan import not_there
+from batchflow.client.plan import job_ref, not_there
 from batchflow.client.pruning import forget_keys, remove_unneeded
 from batchflow.client.removal import END_LIMIT_S, POLL_S, Told, endless, remove_job
 from batchflow.client.services import Services
 from batchflow.client.survey import Survey
 from batchflow.errors import InvalidInput, NotFound
-from batchflow.records import JobRef, check_api_name
+from batchflow.records import check_api_name
 from batchflow.store.jobs import JobRecords
 
 __all__ = ["delete_api", "delete_job"]
@@ -50,7 +50,7 @@ def delete_job(services: Services, api: str, job_id: str, *, force: bool, told: 
 
     Raises NotFound, InvalidInput if it runs, Unreachable if it does not end in time.
     """
-    records, job = JobRecords(services.store, JobRef(api, job_id)), Job(services, api, job_id)
+    records, job = JobRecords(services.store, job_ref(services, api, job_id)), Job(services, api, job_id)
     if not records.has_any:
         records.submission()  # raises NotFound
     if records.exists and not job.ended():

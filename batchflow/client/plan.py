@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from batchflow.client.services import Services
-from batchflow.errors import NotFound
+from batchflow.errors import InvalidInput, NotFound
 from batchflow.records import JobRef, SubmissionRecord
 from batchflow.spec.api import load_api
 from batchflow.spec.model import Api, Submission
@@ -20,7 +20,7 @@ from batchflow.spec.stored import api_document, api_id, submission_document
 from batchflow.store.deployments import JobDeployments
 from batchflow.store.jobs import ApiRecords
 
-__all__ = ["NO_JOB", "Plan", "check_plan", "not_deployed", "not_there", "plan_submission"]
+__all__ = ["NO_JOB", "Plan", "check_plan", "job_ref", "not_deployed", "not_there", "plan_submission"]
 
 NO_JOB: Final = "0" * 16  # where a manifest is made for its errors only
 _HOW_TO_DEPLOY: Final = "deploy it: batchflow deploy cortex.yaml; or name its file in job.yaml: api: {file: cortex.yaml}"
@@ -69,6 +69,16 @@ def plan_submission(services: Services, submission: Submission) -> Plan:
 def check_plan(services: Services, plan: Plan, job_id: str) -> None:
     """Compile, and ask the engine whether it would run that; raises what either has against it."""
     services.engine.check(services.manifest(plan.submission, plan.api, JobRef(plan.api.name, job_id)))
+
+
+def job_ref(services: Services, api: str, job_id: str) -> JobRef:
+    """A job by the names that somebody gives. Raises InvalidInput if `job_id` can't be a job's; NotFound if there is no such api either."""
+    try:
+        return JobRef(api, job_id)
+    except InvalidInput:
+        if api in services.apis.names():
+            raise
+        raise not_there(services, api) from None  # the id may be that of a job deployment's job
 
 
 def not_there(services: Services, name: str) -> NotFound:

@@ -68,6 +68,7 @@ class Scheduler:
         self._listed_at = float("-inf")
         self._attempts, self._attempts_to_expire, self._attempts_to_remove = Attempts(), Attempts(), Attempts()
         self._retention = Retention(self._all, engine, clock)
+        self._over: set[str] = set()  # deployments that were deleted, and of which nothing runs any more, as the last visits found
         self._has_old: deque[str] = deque()  # deployments that may have calls to be removed, as long as there was no time for them
         self._awake, self._to_remove, self._ended = Event(), Event(), Event()
         self._threads = BoundedSemaphore(_THREADS)
@@ -106,6 +107,7 @@ class Scheduler:
         visitor = self._visitors.get(name) or self._visitors.setdefault(name, self._new_visitor(name))
         visit = visitor.visit()
         if visit and visit.is_over:
+            self._over.add(name)
             self._to_remove.set()
         # One that failed is no reason to look less often. A visit that takes long makes a longer pause, so that others have their turn.
         pause_s = BUSY_PAUSE_S if visit is None or visit.is_busy else IDLE_PAUSE_S
@@ -177,12 +179,13 @@ class Scheduler:
 
         For old calls there is a bounded time; `old`: begin anew, else go on.
         """
-        names = list(self._all.names())
-        self._retention.keep_only(names)
-        for name in names:
+        names = list(self._all.names()) if old else []
+        over, self._over = self._over, set()
+        for name in names or sorted(over):  # one that fails is visited again, and found to be over again
             self._attempts_to_remove.made(name, partial(self._retention.forget_deleted, name))
         until = time.monotonic() + REMOVE_OLD_FOR_S
         if old:
+            self._retention.keep_only(names)
             self._has_old = deque(dict.fromkeys([*self._has_old, *names]))
         for _ in range(len(self._has_old)):
             if time.monotonic() >= until:

@@ -108,7 +108,6 @@ def test_keep_cache_stops_jobs_and_keeps_what_they_left(quick_to_kill: Terminal)
     [
         (("delete", "api", "--force"), "--force: needs a job; the jobs of an api are stopped anyway"),
         (("delete", "api", "0" * 16, "--keep-cache"), "--keep-cache: is for a whole api; leave the flag out, or the job"),
-        (("delete", "api", "today"), '"today" is not a job id; a job id is 16 hex digits, lower case'),
         (("prune", "--older-than", "30"), '--older-than: "30" is not an age; say for example 30d, 12h, 90m or 45s'),
         (("prune", "--older-than", "999999999d"), '--older-than: "999999999d" is not an age; say for example 30d, 12h, 90m or 45s'),
         (("prune",), "Missing option '--older-than'; see python -m batchflow prune --help"),
@@ -116,6 +115,11 @@ def test_keep_cache_stops_jobs_and_keeps_what_they_left(quick_to_kill: Terminal)
 )
 def test_what_makes_no_sense_is_refused_in_one_line(shell: Terminal, arguments: tuple[str, ...], error: str) -> None:
     assert shell.run(*arguments, code=2).err == f"batchflow: {error}\n"
+
+
+def test_who_misspells_an_api_is_told_so_whatever_the_id_is(shell: Terminal) -> None:
+    """It may be that of a job deployment's job, which is the client's own."""
+    assert "misspelt is not deployed; batchflow get lists what is" in shell.run("delete", "misspelt", "mine", "--yes", code=3).err
 
 
 def in_terminal(shell: Terminal, *arguments: str, answer: str) -> tuple[int, str]:

@@ -9,7 +9,8 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from batchflow.deployments import logsaving, scheduler
+from batchflow.deployments import logsaving
+from batchflow.deployments import scheduler as scheduling
 from batchflow.deployments.lease import Lease
 from batchflow.store.deployments import CallRecords
 from batchflow.store.directory import DirectoryStore
@@ -44,8 +45,12 @@ def test_many_deployments_are_visited_at_once(tmp_path: Path) -> None:
 def test_an_idle_deployment_costs_few_requests(tmp_path: Path) -> None:
     Namespace(tmp_path).deploy()
     store = Sleeper(tmp_path / "store", 0, lambda: None)
-    Namespace(tmp_path, store=store).scheduler().tick()
+    scheduler = Namespace(tmp_path, store=store).scheduler()
+    scheduler.tick()
     assert store.steps <= 5, "all names; the deployment of the name (2), what runs or waits, and whether it is being deleted"
+    steps = store.steps
+    scheduler.remove(old=False)
+    assert store.steps == steps, "nothing was deleted, and old calls are looked for every ten minutes"
 
 
 class Slow(DirectoryStore):
@@ -113,7 +118,7 @@ def test_a_visit_that_hangs_does_not_keep_the_lease_from_the_next(tmp_path: Path
 
 def test_the_system_has_no_thread_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two times for each of the two that there may be at once."""
-    monkeypatch.setattr(scheduler, "_THREADS", 2)
+    monkeypatch.setattr(scheduling, "_THREADS", 2)
     monkeypatch.setattr(logsaving, "_THREADS", 2)
     cluster, space = Cluster(), Namespace(tmp_path)
     space.engine = cluster  # type: ignore[assignment] # the methods that it has are all that are called
