@@ -37,5 +37,5 @@ class Attempts:
 
     def keep_only(self, whats: Collection[str]) -> None:
         """Forget all others, which are not tried again."""
-        for what in self._failed.keys() - set(whats):
+        for what in set(list(self._failed)) - set(whats):  # a copy first: another thread may add to them
             self._failed.pop(what, None)

@@ -61,9 +61,10 @@ class Retention:
 
     def keep_only(self, names: Collection[str]) -> None:
         """Forget what is known of all other deployments."""
-        for name in self._look_again.keys() - set(names):
+        kept = set(names)
+        for name in set(list(self._look_again)) - kept:  # a copy first: another thread may add to them
             self._look_again.pop(name, None)
-        self._sweeps = {name: sweep for name, sweep in self._sweeps.items() if name in names}
+        self._sweeps = {name: sweep for name, sweep in self._sweeps.items() if name in kept}
 
     def drop_expired(self, name: str) -> None:
         """Drop the deployment's calls that expired in the queue, at most LOOK_AGAIN_S late."""
